@@ -1,0 +1,33 @@
+"""crossjax: a differentiable simulator of analog in-memory computing.
+
+    import jax, crossjax as cx
+    tile = cx.presets.hermes()
+    chip, history = cx.program(key, tile, weights, cx.GDP())
+    y = cx.mvm(key, tile, chip, x, t=86_400.0)
+"""
+
+from crossjax import devices, presets
+from crossjax._pytree import replace
+from crossjax.circuits import ADC, DAC, percentile_range
+from crossjax.devices import Device, Faults
+from crossjax.programming import (
+    GDP,
+    Core,
+    History,
+    Iterative,
+    OneShot,
+    SimulatedCore,
+    mvm_error,
+    program,
+    program_core,
+    random_inputs,
+)
+from crossjax.tiles import Chip, Pairs, Reading, SharedReference, Tile, bit_slices, mvm, read, weights_at
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ADC", "Chip", "Core", "DAC", "Device", "Faults", "GDP", "History", "Iterative", "OneShot", "Pairs", "Reading",
+    "SharedReference", "SimulatedCore", "Tile", "bit_slices", "devices", "mvm", "mvm_error", "percentile_range",
+    "presets", "program", "program_core", "random_inputs", "read", "replace", "weights_at",
+]  # fmt: skip

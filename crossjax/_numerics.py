@@ -1,0 +1,63 @@
+"""Functions that would break a gradient, with the gradient they have here instead.
+
+* `round_through` and `quantize`: roundings whose surrogate gradient is straight-through.
+* `safe_log`, `safe_power`, `safe_sqrt`: exact where defined, finite with zero gradient at 0.
+* `ratio`: a/b, and a chosen value where b is 0.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+
+@jax.custom_jvp
+def round_through(x: Array) -> Array:
+    """Round to the nearest integer; the surrogate gradient is 1 (straight-through)."""
+    return jnp.round(x)
+
+
+@round_through.defjvp
+def _round_through_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    return jnp.round(primals[0]), tangents[0]
+
+
+def quantize(x: Array, limit: ArrayLike, levels: int | None) -> Array:
+    """Clip to [−limit, limit] and round to ``levels`` evenly spaced values that include both ends.
+
+    An odd number of levels has a level at 0 (mid-tread); an even one does not (mid-rise), so one bit is ±limit.
+    Surrogate gradient: straight-through inside the range, 0 outside. ``limit`` gets ±1 from every clipped
+    element, and from the others what rounding error they would save (learned step size, Esser 2020).
+
+    Args:
+        x: values of any shape.
+        limit: half the range, > 0, broadcast against ``x``.
+        levels: number of levels, or None for clipping alone.
+    """
+    u = jnp.clip(x / limit, -1.0, 1.0)
+    if levels is not None:
+        half = (levels - 1) / 2
+        if levels % 2:
+            u = round_through(u * half) / half
+        else:
+            u = (round_through((u + 1.0) * half) - half) / half
+    return u * limit
+
+
+def safe_log(x: Array, floor: float = 1e-12) -> Array:
+    """log(max(x, floor)), with zero gradient below the floor."""
+    return jnp.log(jnp.maximum(x, floor))
+
+
+def safe_sqrt(x: Array) -> Array:
+    """√x for x > 0; 0 with zero gradient elsewhere."""
+    positive = x > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)
+
+
+def ratio(a: Array, b: Array, otherwise: ArrayLike = 0.0) -> Array:
+    """a / b where b ≠ 0, ``otherwise`` (with zero gradient) where b = 0."""
+    zero = b == 0
+    return jnp.where(zero, otherwise, a / jnp.where(zero, 1.0, b))

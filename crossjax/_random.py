@@ -1,0 +1,113 @@
+"""Random numbers: one key per effect, and normal numbers that cost about a nanosecond.
+
+Drawing noise, not multiplying matrices, is what a simulator of noisy hardware spends its time on:
+``jax.random.normal`` on a CPU costs more than the product it disturbs. `normal` here hashes a counter with
+the key (two rounds of a 32-bit mixer with full avalanche) and turns each word into one Gaussian by the
+Box-Muller formula, with polynomial log and cosine that XLA vectorises and fuses into whatever uses them.
+The result depends on (key, position) alone, so a vmapped draw equals the same draws in a loop.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+
+def named(key: Array, name: str) -> Array:
+    """The key for one named effect: two effects never share draws, and switching one off moves no other's."""
+    return jax.random.fold_in(key, zlib.crc32(name.encode()))
+
+
+def split(key: Array, shape: int | Sequence[int]) -> Array:
+    """Keys for a batch of independent chips, tiles or iterations."""
+    return jax.random.split(key, shape if isinstance(shape, int) else tuple(shape))
+
+
+def normal(key: Array, shape: Sequence[int], dtype: jnp.dtype | type | None = None) -> Array:
+    """Standard normal numbers, one per element, fused and vectorised (about 1 ns each on two CPU cores).
+
+    Tails follow the Gaussian to 5.1 σ (radius from 18 bits, angle from 14), computed in float32. Good for
+    simulation, not for cryptography. One call draws at most 2³² numbers.
+
+    Args:
+        key: a typed JAX key (``jax.random.key(seed)``) or a legacy uint32 key.
+        shape: shape of the draw.
+        dtype: floating type of the result; the default is JAX's default float.
+    """
+    word = _hash(key, tuple(shape))
+    radius = (_to_float(word >> 14) + np.float32(0.5)) * np.float32(2**-18)
+    turn = _to_float(word & np.uint32(0x3FFF)) * np.float32(2**-14) - np.float32(0.5)
+    z = lax.sqrt(np.float32(-2.0) * _log(radius)) * _cos_turn(turn)
+    return z.astype(dtype or jnp.zeros(()).dtype)
+
+
+def uniform(key: Array, shape: Sequence[int], low: float = 0.0, high: float = 1.0) -> Array:
+    """Uniform numbers in (low, high), by the same hash (24 bits)."""
+    u = (_to_float(_hash(key, tuple(shape)) >> 8) + np.float32(0.5)) * np.float32(2**-24)
+    return (low + (high - low) * u).astype(jnp.zeros(()).dtype)
+
+
+# ------------------------------------------------------------------------------- hash and Gaussian
+
+
+def _hash(key: Array, shape: tuple[int, ...]) -> Array:
+    size = math.prod(shape)
+    if size > 2**32:
+        raise ValueError(f"one draw holds at most 2**32 numbers, asked for shape {shape}: split the key and the draw")
+    data = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
+    word = lax.iota(jnp.uint32, size).reshape(shape)
+    word = _mix(word + data[0])
+    for k in range(1, data.shape[-1]):
+        word = _mix(word ^ data[k])
+    return word
+
+
+def _mix(h: Array) -> Array:
+    """A bijection of 32-bit words whose every output bit flips with probability ½ ± 0.5 % for every input bit."""
+    h = (h ^ (h >> 16)) * np.uint32(0x21F0AAAD)
+    h = (h ^ (h >> 15)) * np.uint32(0xD35A2D97)
+    return h ^ (h >> 15)
+
+
+def _to_float(word: Array) -> Array:
+    return word.astype(jnp.int32).astype(jnp.float32)  # signed conversion is the one that CPUs vectorise
+
+
+# log(1 + m) = m · P(m) on [1/√2 − 1, √2 − 1] and sin(2πs) = s · Q(s²) on [−¼, ¼]: fitted once, at import, by
+# least squares on Chebyshev points (absolute errors 3e-7 and 1e-7, below what 18 and 14 bits resolve).
+def _fit(f: np.ufunc, low: float, high: float, degree: int) -> np.ndarray:
+    nodes = np.cos(np.pi * (np.arange(400) + 0.5) / 400) * (high - low) / 2 + (high + low) / 2
+    series = np.polynomial.Chebyshev.fit(nodes, f(nodes), degree)
+    return series.convert(kind=np.polynomial.Polynomial).coef.astype(np.float32)
+
+
+_LOG = _fit(lambda m: np.log1p(m) / m, math.sqrt(0.5) - 1, math.sqrt(2.0) - 1, 7)  # type: ignore[arg-type]
+_SIN = _fit(lambda z: np.sin(2 * np.pi * np.sqrt(z)) / np.sqrt(z), 1e-9, 0.0625, 5)  # type: ignore[arg-type]
+
+
+def _horner(coefficients: np.ndarray, x: Array) -> Array:
+    value = jnp.full_like(x, coefficients[-1])
+    for c in coefficients[-2::-1]:
+        value = value * x + c
+    return value
+
+
+def _log(u: Array) -> Array:
+    """Natural logarithm of float32 in (0, 1)."""
+    offset = lax.bitcast_convert_type(u, jnp.int32) - np.int32(0x3F3504F3)  # exponent relative to 1/√2
+    exponent = (offset >> 23).astype(jnp.float32)
+    mantissa = lax.bitcast_convert_type((offset & np.int32(0x7FFFFF)) + np.int32(0x3F3504F3), jnp.float32)
+    m = mantissa - np.float32(1.0)
+    return exponent * np.float32(math.log(2.0)) + m * _horner(_LOG, m)
+
+
+def _cos_turn(t: Array) -> Array:
+    """cos(2πt) for t in [−½, ½]."""
+    s = np.float32(0.25) - jnp.abs(t)
+    return s * _horner(_SIN, s * s)

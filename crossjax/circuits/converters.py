@@ -1,0 +1,204 @@
+"""Converters around the array: DACs on the word lines, ADCs on the bit lines.
+
+Signals are normalised: a DAC turns an input into a word-line signal in [−1, 1]; a bit line sums signal times
+normalised weight (|w| ≤ 1), so one full input on one full weight is an output of 1; the ADC digitises that sum.
+
+    x ──DAC──► u ∈ [−1, 1] ──Σ u w──► y ──gain, offset, INL──► clip ± range, round ──► code
+                                      + output noise
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from crossjax._numerics import quantize, round_through
+from crossjax._pytree import check_choice, check_count, check_range, spec, static
+from crossjax._random import named, normal
+
+
+def levels_of(bits: int | None, levels: int | None) -> int | None:
+    """Number of levels of a converter: ``levels`` if given, else 2^bits − 1 (symmetric), 2 for one bit, None for none."""
+    if levels is not None:
+        return levels
+    if bits is None:
+        return None
+    return 2 if bits == 1 else 2**bits - 1
+
+
+def _check_resolution(converter: Any) -> None:
+    if converter.bits is not None:
+        check_count(converter, "bits", low=1)
+    if converter.levels is not None:
+        check_count(converter, "levels", low=2)
+
+
+@spec
+class DAC:
+    """Inputs to word-line signals: clip to ± range, round to levels, perhaps in several slices.
+
+    Attributes:
+        bits: resolution; 2^bits − 1 levels symmetric around 0 (1 bit: ± range). None: no rounding.
+        range: input that becomes a full signal, in the units of x. Its gradient trains it.
+        levels: exact number of levels instead of bits (254 steps are 255 levels).
+        slice_bits: None for one analog value per input; b to send the integer magnitude b bits at a time
+            (1: bit-serial), each slice through the array and the ADC, added up digitally.
+        scaling: "fixed", or "absmax" to rescale every vector by its largest magnitude (noise management).
+    """
+
+    bits: int | None = static(8)
+    range: float = 1.0
+    levels: int | None = static(None)
+    slice_bits: int | None = static(None)
+    scaling: str = static("fixed")
+
+    def check(self) -> None:
+        _check_resolution(self)
+        check_range(self, "range", low=0, strict=True)
+        check_choice(self, "scaling", ("fixed", "absmax"))
+        if self.slice_bits is not None:
+            check_count(self, "slice_bits", low=1)
+            if self.steps is None or self.steps < 2:
+                raise ValueError("DAC.slice_bits needs a resolution of at least 2 bits (set bits or levels)")
+
+    @property
+    def steps(self) -> int | None:
+        """Levels of the converter, None without rounding."""
+        return levels_of(self.bits, self.levels)
+
+    @property
+    def slice_weights(self) -> tuple[float, ...]:
+        """What one full signal of each slice is worth, least significant first; they sum to at least 1."""
+        if self.slice_bits is None:
+            return (1.0,)
+        largest = ((self.steps or 2) - 1) // 2
+        base = 2**self.slice_bits
+        count = max(1, math.ceil(math.log(largest + 1, base) - 1e-9))
+        return tuple((base - 1) * base**s / largest for s in range(count))
+
+    def input_scale(self, x: Array) -> Array:
+        """The input (last axis: rows) that becomes a full signal: a number, or one per vector."""
+        if self.scaling == "absmax":
+            largest = lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True))
+            return jnp.where(largest > 0, largest, 1.0)
+        return jnp.asarray(self.range, x.dtype)
+
+    def convert(self, u: Array) -> Array:
+        """Signals for normalised inputs ``u``: clipped to [−1, 1] and rounded (straight-through gradient)."""
+        return quantize(u, 1.0, self.steps)
+
+    def slices(self, u: Array) -> Array:
+        """Signals of every slice, (slices, *u.shape); Σ slice_weights · signals = convert(u).
+
+        Sign and magnitude: every slice is a digit in [−1, 1]. The surrogate gradient of each slice is its
+        share of the straight-through gradient of the sum.
+        """
+        weights = self.slice_weights
+        if len(weights) == 1:
+            return self.convert(u)[None]
+        largest = ((self.steps or 2) - 1) // 2
+        base = 2 ** (self.slice_bits or 1)
+        whole = round_through(jnp.clip(u, -1.0, 1.0) * largest)
+        magnitude, sign = jnp.abs(lax.stop_gradient(whole)), jnp.sign(lax.stop_gradient(whole))
+        digits = [sign * (jnp.floor(magnitude / base**s) % base) / (base - 1) for s in range(len(weights))]
+        smooth = whole / largest / sum(weights)
+        return jnp.stack([d + (smooth - lax.stop_gradient(smooth)) for d in digits])
+
+
+@spec
+class ColumnSpread:
+    """What one chip's ADCs turned out to be: gain, offset and nonlinearity of every column (None: perfect)."""
+
+    gain: Array | None = None
+    offset: Array | None = None
+    bow: Array | None = None
+    twist: Array | None = None
+
+
+@spec
+class ADC:
+    """Bit-line sums to numbers: per-column gain, offset and INL, then clip to ± range and round.
+
+    Attributes:
+        bits: resolution, as in `DAC`; None for no rounding (clipping stays).
+        range: largest output, in full inputs on full weights. A number or one per column; its gradient trains it.
+        levels: exact number of levels instead of bits (the HERMES core's ADC has 420).
+        gain: standard deviation of the columns' gains around 1; None for none.
+        offset: standard deviation of their offsets, as a fraction of range.
+        inl: standard deviation of the bow (even) and of the twist (odd) of their transfer curves, at the worst
+            point, as a fraction of range.
+        on_saturation: "clip", or "halve" to send a vector that saturated an ADC again at half the input until
+            it fits (bound management, at most 2^-10).
+    """
+
+    bits: int | None = static(8)
+    range: float | Array = 10.0
+    levels: int | None = static(None)
+    gain: float | None = None
+    offset: float | None = None
+    inl: float | None = None
+    on_saturation: str = static("clip")
+
+    def check(self) -> None:
+        _check_resolution(self)
+        check_range(self, "range", low=0, strict=True)
+        for name in ("gain", "offset", "inl"):
+            check_range(self, name, low=0)
+        check_choice(self, "on_saturation", ("clip", "halve"))
+
+    @property
+    def steps(self) -> int | None:
+        """Levels of the converter, None without rounding."""
+        return levels_of(self.bits, self.levels)
+
+    def draw(self, key: Array, shape: tuple[int, ...]) -> ColumnSpread:
+        """The ADCs of one chip, once, one for every column of ``shape``."""
+
+        def some(name: str, sigma: float | None, centre: float) -> Array | None:
+            return None if sigma is None else centre + sigma * normal(named(key, name), shape)
+
+        return ColumnSpread(
+            some("gain", self.gain, 1.0), some("offset", self.offset, 0.0), some("bow", self.inl, 0.0),
+            some("twist", self.inl, 0.0),
+        )  # fmt: skip
+
+    def distort(self, y: Array, columns: ColumnSpread) -> Array:
+        """The transfer curves of the columns (last axis), before rounding."""
+        if columns.gain is not None:
+            y = y * columns.gain
+        if columns.bow is not None and columns.twist is not None:
+            u = jnp.clip(y / self.range, -1.0, 1.0)
+            bend = columns.bow * (1.0 - u * u) + columns.twist * (1.5 * 3.0**0.5) * (u - u * u * u)
+            y = y + self.range * bend
+        if columns.offset is not None:
+            y = y + self.range * columns.offset
+        return y
+
+    def convert(self, y: Array) -> Array:
+        """Digitise: clip to ± range and round (straight-through gradient inside, none outside)."""
+        return quantize(y, self.range, self.steps)
+
+    def halvings(self, y: Array) -> Array:
+        """How often (a power of 2 per vector, last axis: columns) the input must be halved to fit the range."""
+        excess = jnp.max(jnp.abs(lax.stop_gradient(y)) / self.range, axis=-1, keepdims=True)
+        return 2.0 ** jnp.clip(jnp.ceil(jnp.log2(jnp.maximum(excess, 1.0))), 0.0, 10.0)
+
+
+def percentile_range(values: Array, percentile: float = 99.995) -> Array:
+    """The range that holds ``percentile`` % of the magnitudes of ``values`` (never 0).
+
+    Joshi et al., Nat. Commun. 11:2473 (2020) use 99.995 for 8-bit ADCs.
+
+    Raises:
+        ValueError: for a percentile outside (0, 100].
+    """
+    if not 0 < percentile <= 100:
+        raise ValueError(f"percentile must be in (0, 100], got {percentile:g}")
+    largest = jnp.percentile(jnp.abs(values), percentile)
+    return jnp.where(largest > 0, largest, 1.0)
+
+
+__all__ = ["ADC", "DAC", "ColumnSpread", "levels_of", "percentile_range"]

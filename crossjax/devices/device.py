@@ -1,0 +1,132 @@
+"""One memory device: a sum of parts, each of which can be switched off.
+
+    RESET ──program(target)──► g_P, ν ──at(t)──► drift, 1/f noise ──► g(t)
+      └────pulse(request)────► g, then settle() ──┘
+
+A `Device` acts elementwise on arrays of any shape. What it did to one array of devices is a `DeviceState`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+
+from crossjax._pytree import check_range, replace, spec, static
+from crossjax._random import named, normal
+from crossjax.devices.faults import Faults, Stuck
+from crossjax.devices.noise import FlickerNoise, PowerLawDrift, ProgrammingError, ReadNoise
+from crossjax.devices.writes import Rewrite, Write
+
+
+@spec
+class DeviceState:
+    """An array of programmed devices (all fields of the same shape).
+
+    Attributes:
+        g: conductance after the last write, at t = 0, µS.
+        nu: drift exponent drawn when programming ended; None before that, or without drift.
+        memory: what the write model remembers.
+        stuck: faulty devices, None if there are none.
+    """
+
+    g: Array
+    nu: Array | None = None
+    memory: Any = None
+    stuck: Stuck | None = None
+
+
+@spec
+class Device:
+    """A memory device and its non-idealities. A part that is None is off: no work, no random numbers.
+
+    Attributes:
+        g_max: largest conductance, µS.
+        programming: error of programming to a target, by whatever procedure its authors used.
+        drift: power-law drift.
+        flicker: accumulated 1/f noise, drawn once per evaluation time.
+        read: noise of one MVM.
+        write: what one write pulse does.
+        faults: devices that do not switch.
+        g_min: smallest conductance, µS; targets are clipped to [g_min, g_max].
+        reset_zero: a target of g_min gets a full RESET and lands there exactly (Joshi 2020), instead of being
+            programmed with the error that the law gives at 0 (Rasch 2023, the default).
+        parallel: physical devices that share this conductance (the HERMES cell puts two on each polarity).
+    """
+
+    g_max: float = 25.0
+    programming: ProgrammingError | None = None
+    drift: PowerLawDrift | None = None
+    flicker: FlickerNoise | None = None
+    read: ReadNoise | None = None
+    write: Write = Rewrite()
+    faults: Faults | None = None
+    g_min: float = 0.0
+    reset_zero: bool = static(False)
+    parallel: int = static(1)
+
+    def check(self) -> None:
+        check_range(self, "g_max", low=0, strict=True)
+        check_range(self, "g_min", low=0)
+        if isinstance(self.g_min, float) and isinstance(self.g_max, float) and self.g_min >= self.g_max:
+            raise ValueError(f"Device.g_min ({self.g_min:g} µS) must be below g_max ({self.g_max:g} µS)")
+
+    def reset(self, key: Array, shape: tuple[int, ...]) -> DeviceState:
+        """Fresh devices in the RESET state, with the faults and cell-to-cell variations of one chip."""
+        stuck = None
+        if self.faults is not None:
+            stuck = self.faults.draw(named(key, "faults"), shape, self.g_min, self.g_max)
+        memory = self.write.start(named(key, "cells"), shape, self.g_max)
+        return self._hold(DeviceState(jnp.full(shape, self.g_min), None, memory, stuck))
+
+    def program(self, key: Array, state: DeviceState, target: Array) -> DeviceState:
+        """Program to ``target`` (µS) once, with the device's published programming error, and let it settle.
+
+        Rasch et al., Nat. Commun. 14:5282 (2023): g_P = max(g_T + σ_P ξ, 0).
+        """
+        target = jnp.clip(target, self.g_min, self.g_max)
+        g = target
+        if self.programming is not None:
+            error = self.programming.draw(named(key, "programming"), target.shape)
+            g = jnp.maximum(target + self.programming.deviation(target, self.g_max) * error, 0.0)
+        if self.reset_zero:
+            g = jnp.where(target <= self.g_min, self.g_min, g)
+        return self.settle(key, self._hold(replace(state, g=g)))
+
+    def pulse(self, key: Array, state: DeviceState, request: Array) -> tuple[DeviceState, Array]:
+        """One write pulse (or train) on every device whose ``request`` (signed change in µS) is not 0.
+
+        Returns the new state, not yet settled, and how many pulses each device received.
+        """
+        g, memory, pulses = self.write.pulse(key, state.memory, state.g, request, self.g_max)
+        return self._hold(replace(state, g=g, memory=memory)), pulses
+
+    def settle(self, key: Array, state: DeviceState) -> DeviceState:
+        """End of programming: draw the drift exponents at the conductances reached."""
+        if self.drift is None:
+            return state
+        return replace(state, nu=self.drift.exponent(named(key, "drift"), state.g / self.g_max))
+
+    def at(self, key: Array, state: DeviceState, t: Array | float) -> Array:
+        """Conductance (µS) at ``t`` seconds after the first read: drift, then accumulated 1/f noise."""
+        g = state.g
+        if self.drift is not None and state.nu is not None:
+            g = g * self.drift.factor(state.nu, t)
+        if self.flicker is not None:
+            deviation = self.flicker.deviation(state.g / self.g_max, t)
+            g = jnp.maximum(g * (1.0 + deviation * normal(named(key, "flicker"), g.shape, g.dtype)), 0.0)
+        return g if state.stuck is None else jnp.where(state.stuck.mask, state.stuck.g, g)
+
+    def read_variance(self, g: Array) -> Array | None:
+        """Variance (µS²) that each device at ``g`` µS adds to one MVM, None without read noise."""
+        return None if self.read is None else self.read.at(g, self.g_max)
+
+    def write_deviation(self, g: Array) -> Array:
+        """Standard deviation (µS) of what one write pulse leaves at ``g`` µS."""
+        return self.write.deviation(g, self.g_max)
+
+    def _hold(self, state: DeviceState) -> DeviceState:
+        if state.stuck is None:
+            return state
+        return replace(state, g=jnp.where(state.stuck.mask, state.stuck.g, state.g))

@@ -1,0 +1,89 @@
+"""How a number depends on the normalised conductance x = g / g_max: the shapes that device papers publish.
+
+Every law is a small frozen dataclass, called on an array of any shape, differentiable in x and in its own
+coefficients, with finite values and gradients at x = 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jax import Array
+
+from crossjax._numerics import safe_log
+from crossjax._pytree import spec
+
+Law = Callable[[Array], Array]
+
+
+@spec
+class Constant:
+    """The same value at every conductance."""
+
+    value: float
+
+    def __call__(self, x: Array) -> Array:
+        return jnp.full_like(x, self.value)
+
+
+@spec
+class Polynomial:
+    """c₀ + c₁ x + c₂ x² + …"""
+
+    coefficients: tuple[float, ...]
+
+    def __call__(self, x: Array) -> Array:
+        value = jnp.zeros_like(x)
+        for c in reversed(self.coefficients):
+            value = value * x + c
+        return value
+
+
+@spec
+class ClippedLog:
+    """clip(slope · ln x + offset, low, high)."""
+
+    slope: float
+    offset: float
+    low: float
+    high: float
+
+    def __call__(self, x: Array) -> Array:
+        return jnp.clip(self.slope * safe_log(x) + self.offset, self.low, self.high)
+
+
+@spec
+class ClippedPower:
+    """min(scale / x^power, cap)."""
+
+    scale: float
+    power: float
+    cap: float
+
+    def __call__(self, x: Array) -> Array:
+        return jnp.minimum(self.scale * jnp.exp(-self.power * safe_log(x)), self.cap)
+
+
+@spec
+class ClippedLine:
+    """max(slope · x + offset, low)."""
+
+    slope: float
+    offset: float
+    low: float = 0.0
+
+    def __call__(self, x: Array) -> Array:
+        return jnp.maximum(self.slope * x + self.offset, self.low)
+
+
+@spec
+class Branches:
+    """``below`` for x < split, ``above`` elsewhere."""
+
+    split: float
+    below: Law
+    above: Law
+
+    def __call__(self, x: Array) -> Array:
+        return jnp.where(x < self.split, self.below(x), self.above(x))

@@ -1,0 +1,224 @@
+"""What one write pulse does to a device.
+
+A write model answers three questions: what does it remember about every device (`start`), what does a pulse
+that requests a signed change of conductance do (`pulse`), and how noisy is a pulse (`deviation`). A request
+of exactly 0 means no pulse. All are elementwise on arrays of any shape; conductances in µS.
+
+* `Rewrite`     : a pulse aims at a conductance and hits it with write noise (any device, no physics assumed).
+* `MeltQuench`  : PCM partial RESET; a pulse of amplitude A melts and quenches, conductance falls with A.
+* `SetPulses`   : PCM crystallisation; each SET pulse adds a little less; going down takes a RESET.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from crossjax._pytree import check_count, check_range, spec, static
+from crossjax._random import named, normal
+from crossjax.devices.noise import ProgrammingError
+
+
+class Write(Protocol):
+    """One kind of write pulse."""
+
+    def start(self, key: Array, shape: tuple[int, ...], g_max: Array | float) -> Any:
+        """What the model remembers about devices that have just been RESET; a pytree of arrays."""
+        ...
+
+    def pulse(
+        self, key: Array, memory: Any, g: Array, request: Array, g_max: Array | float
+    ) -> tuple[Array, Any, Array]:
+        """Conductance, memory and number of pulses after requesting a change of ``request`` µS (0: no pulse)."""
+        ...
+
+    def deviation(self, g: Array, g_max: Array | float) -> Array:
+        """Standard deviation in µS of the conductance that a pulse leaves, at conductance ``g``."""
+        ...
+
+
+@spec
+class Rewrite:
+    """A pulse aims at a conductance and leaves it with write noise: g = clip(aim + noise · σ_P(aim) ξ).
+
+    Attributes:
+        error: the device's programming error, None for a noiseless write.
+        noise: write noise of one pulse as a fraction of σ_P (an iterated write is better than one pulse).
+    """
+
+    error: ProgrammingError | None = None
+    noise: float = 1.0
+
+    def check(self) -> None:
+        check_range(self, "noise", low=0)
+
+    def start(self, key: Array, shape: tuple[int, ...], g_max: Array | float) -> Array:
+        """The aim of the last pulse, µS."""
+        return jnp.zeros(shape)
+
+    def pulse(
+        self, key: Array, memory: Array, g: Array, request: Array, g_max: Array | float
+    ) -> tuple[Array, Array, Array]:
+        """See `Write.pulse`."""
+        hit = request != 0
+        aim = jnp.where(hit, jnp.clip(memory + request, 0.0, g_max), memory)
+        after = aim + self._noise(key, aim, g_max)
+        return jnp.where(hit, jnp.clip(after, 0.0, g_max), g), aim, hit.astype(jnp.int32)
+
+    def deviation(self, g: Array, g_max: Array | float) -> Array:
+        """See `Write.deviation`."""
+        if self.error is None:
+            return jnp.zeros_like(g)
+        return self.noise * self.error.deviation(g, g_max)
+
+    def _noise(self, key: Array, aim: Array, g_max: Array | float) -> Array | float:
+        return 0.0 if self.error is None else self.deviation(aim, g_max) * self.error.draw(key, aim.shape)
+
+
+@spec
+class MeltQuench:
+    """Partial RESET of PCM: a pulse of amplitude A leaves g = g_max (1 − s(A − δ)) plus write noise.
+
+    ``s`` is the smooth step 3u² − 2u³ between amplitude 0 (crystalline) and 1 (fully amorphous), and δ a
+    threshold of each cell, drawn once per chip. The controller knows the mean curve only: it turns a wanted
+    conductance into an amplitude by the inverse of the mean curve, so the first pulse lands as far off as the
+    cell's threshold says, and later requests walk along the curve. History does not matter: a melt erases it.
+
+    Attributes:
+        error: the device's programming error (σ_P), of which a pulse's write noise is a fraction.
+        noise: that fraction.
+        spread: standard deviation of δ over cells, in units of the amplitude window.
+    """
+
+    error: ProgrammingError | None = None
+    noise: float = 0.7
+    spread: float = 0.05
+
+    def check(self) -> None:
+        check_range(self, "noise", low=0)
+        check_range(self, "spread", low=0, high=1)
+
+    def start(self, key: Array, shape: tuple[int, ...], g_max: Array | float) -> tuple[Array, Array]:
+        """(conductance the amplitude stands for on the mean curve, in µS; threshold δ of each cell)."""
+        return jnp.zeros(shape), self.spread * normal(key, shape)
+
+    def amplitude(self, wanted: Array, g_max: Array | float) -> Array:
+        """The amplitude whose mean curve gives ``wanted`` µS; beyond [0, g_max] it continues in a line."""
+        y = wanted / g_max
+        inside = jnp.clip(y, 0.0, 1.0)
+        u = 0.5 - jnp.sin(jnp.arcsin(jnp.clip(2.0 * inside - 1.0, -1 + 1e-6, 1 - 1e-6)) / 3.0)
+        return u - (y - inside) / 1.5
+
+    def conductance(self, amplitude: Array, threshold: Array, g_max: Array | float) -> Array:
+        """Conductance (µS) after a noiseless pulse of ``amplitude``."""
+        u = jnp.clip(amplitude - threshold, 0.0, 1.0)
+        return g_max * (1.0 - u * u * (3.0 - 2.0 * u))
+
+    def pulse(
+        self, key: Array, memory: tuple[Array, Array], g: Array, request: Array, g_max: Array | float
+    ) -> tuple[Array, tuple[Array, Array], Array]:
+        """See `Write.pulse`."""
+        wanted, threshold = memory
+        hit = request != 0
+        wanted = jnp.where(hit, jnp.clip(wanted + request, -0.5 * g_max, 1.5 * g_max), wanted)
+        after = self.conductance(self.amplitude(wanted, g_max), threshold, g_max)
+        if self.error is not None:
+            after = after + self.deviation(after, g_max) * self.error.draw(key, after.shape)
+        return jnp.where(hit, jnp.clip(after, 0.0, g_max), g), (wanted, threshold), hit.astype(jnp.int32)
+
+    def deviation(self, g: Array, g_max: Array | float) -> Array:
+        """See `Write.deviation`."""
+        if self.error is None:
+            return jnp.zeros_like(g)
+        return self.noise * self.error.deviation(g, g_max)
+
+
+@spec
+class SetPulses:
+    """Accumulating SET pulses of PCM (Nandakumar et al., J. Appl. Phys. 124:152135, 2018).
+
+    State (g, P), P = 1 after RESET. Per SET pulse ``P ← P e^(−1/τ)`` and
+    ``Δg ~ N(a₀ + a₁ g + a₂ P, (b₀ + b₁ g + b₂ P)²)``, g clipped to [g_low, g_max]; RESET leaves
+    g_low (1 ± reset_spread). A positive request is answered by as many SET pulses as the mean curve needs for
+    it from here, a negative one by a RESET and the SET pulses that lead back to g + request.
+
+    Attributes:
+        mean: (a₀, a₁, a₂): µS, 1, µS.
+        spread: (b₀, b₁, b₂): µS, 1, µS.
+        decay: τ, in pulses.
+        g_low: conductance after RESET, µS.
+        reset_spread: relative standard deviation of it.
+        max_pulses: most SET pulses that one request may use.
+    """
+
+    mean: tuple[float, float, float] = (0.880, -0.084, 1.40)
+    spread: tuple[float, float, float] = (0.260, 0.091, 2.15)
+    decay: float = 2.6
+    g_low: float = 0.1
+    reset_spread: float = 0.1
+    max_pulses: int = static(20)
+
+    def check(self) -> None:
+        check_range(self, "decay", low=0, strict=True)
+        check_range(self, "g_low", low=0)
+        check_range(self, "reset_spread", low=0)
+        check_count(self, "max_pulses")
+
+    def start(self, key: Array, shape: tuple[int, ...], g_max: Array | float) -> Array:
+        """P, which is 1 after RESET."""
+        return jnp.ones(shape)
+
+    def reset(self, key: Array, shape: tuple[int, ...]) -> Array:
+        """Conductance (µS) after a RESET pulse."""
+        return jnp.maximum(self.g_low * (1.0 + self.reset_spread * normal(key, shape)), 0.0)
+
+    def set_once(self, key: Array, p: Array, g: Array, g_max: Array | float) -> tuple[Array, Array]:
+        """(g, P) after one SET pulse on every device."""
+        p = p * jnp.exp(-1.0 / self.decay)
+        step = self._mean_step(g, p) + (
+            self.spread[0] + self.spread[1] * g + self.spread[2] * p
+        ) * normal(key, g.shape, g.dtype)
+        return jnp.clip(g + step, self.g_low, g_max), p
+
+    def pulse(
+        self, key: Array, memory: Array, g: Array, request: Array, g_max: Array | float
+    ) -> tuple[Array, Array, Array]:
+        """See `Write.pulse`."""
+        down = request < 0
+        goal = jnp.clip(g + request, self.g_low, g_max)
+        g = jnp.where(down, self.reset(named(key, "reset"), g.shape), g)
+        p = jnp.where(down, 1.0, memory)
+        wanted = jnp.where(request == 0, 0, self._count(p, g, goal, g_max))
+
+        def step(carry: tuple[Array, Array], k: Array) -> tuple[tuple[Array, Array], None]:
+            g, p = carry
+            after, faded = self.set_once(jax.random.fold_in(key, k), p, g, g_max)
+            due = k < wanted
+            return (jnp.where(due, after, g), jnp.where(due, faded, p)), None
+
+        (g, p), _ = lax.scan(step, (g, p), jnp.arange(self.max_pulses))
+        return g, p, wanted + down.astype(jnp.int32)
+
+    def deviation(self, g: Array, g_max: Array | float) -> Array:
+        """See `Write.deviation`: the spread of one late SET pulse (P = 0)."""
+        return self.spread[0] + self.spread[1] * g
+
+    def _mean_step(self, g: Array, p: Array) -> Array:
+        return self.mean[0] + self.mean[1] * g + self.mean[2] * p
+
+    def _count(self, p: Array, g: Array, goal: Array, g_max: Array | float) -> Array:
+        """How many pulses bring the mean curve nearest to ``goal``."""
+
+        def step(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Array]:
+            g, p = carry
+            p = p * jnp.exp(-1.0 / self.decay)
+            after = jnp.minimum(g + jnp.maximum(self._mean_step(g, p), 0.0), g_max)
+            return (after, p), 0.5 * (g + after) < goal
+
+        _, worth = lax.scan(step, (g, p), None, length=self.max_pulses)
+        return jnp.sum(worth, axis=0, dtype=jnp.int32)
+
+

@@ -1,0 +1,90 @@
+"""Named hardware, each number with its source: where most notebooks start.
+
+    tile = cx.presets.hermes()
+    tile = cx.replace(tile, adc=cx.ADC(bits=6), **{"device.g_max": 18.0})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from crossjax import devices
+from crossjax.circuits.converters import ADC, DAC
+from crossjax.tiles.cells import Pairs
+from crossjax.tiles.tile import Tile
+
+
+def ideal(rows: int = 512, cols: int = 512) -> Tile:
+    """No non-ideality at all: the plain matrix product, through the same code."""
+    return Tile(rows, cols, device=devices.ideal(), compensation=None)
+
+
+def pcm(g_max: float = 25.0, rows: int = 512, cols: int = 512) -> Tile:
+    """One pair of statistical PCM devices per weight, no converters: the devices alone (Joshi 2020, Rasch 2023)."""
+    return Tile(rows, cols, device=devices.pcm(g_max))
+
+
+def pcm_msp_lsp(F: float = 2.0, g_max: float = 25.0, split: str = "lsp_first") -> Tile:
+    """Two pairs of statistical PCM devices per weight, the most significant one worth F times the other.
+
+    Mackin et al., Nat. Commun. 13:3765 (2022) find F = 2 and the least significant pair first best.
+    """
+    return Tile(512, 512, device=devices.pcm(g_max), cell=Pairs((F, 1.0), split))
+
+
+def hermes(devices_per_polarity: int = 2, *, gain: float | None = None) -> Tile:
+    """IBM's HERMES core: 256 × 256 cells of four PCM devices, 8-bit PWM inputs, one 420-level ADC per column.
+
+    Khaddam-Aljameh et al., IEEE JSSC 57:1027 (2022); Le Gallo et al., Nat. Electron. 6:680 (2023). The error of
+    the periphery is Gaussian, σ = 1.94 % of an MVM's output; that of Gaussian weights (σ = 1/3) and inputs
+    (σ = 1/3) on 256 rows is 1.78 full inputs on full weights.
+
+    Two numbers are not published in these units and are fitted together to a published outcome, the weight
+    error of 4.8 to 5.3 % that iterative programming with 8-bit reads leaves: the ADC's range (40 of the 256
+    full inputs that a column could draw) and the cell-to-cell spread of the RESET threshold (8 %).
+
+    Args:
+        devices_per_polarity: 2, or 1 for a cell of two devices.
+        gain: standard deviation of the columns' gains (0.03 in the studies of GDP); None for equal columns.
+    """
+    return Tile(
+        256,
+        256,
+        device=devices.hermes(devices_per_polarity),
+        dac=DAC(bits=8, range=1.0),
+        adc=ADC(levels=420, bits=None, range=40.0, gain=gain),
+        noise=0.0194 * 1.78,
+    )
+
+
+def standard(rows: int = 512, cols: int = 512) -> Tile:
+    """The "standard" inference model of Rasch et al., Nat. Commun. 14:5282 (2023): PCM with its periphery.
+
+    8-bit DAC (input range 1) and ADC (range 10) of 254 steps, output noise 0.04, one digital scale per column.
+    """
+    return Tile(
+        rows, cols, device=devices.pcm(), dac=DAC(range=1.0), adc=ADC(range=10.0), noise=0.04, scaling="column"
+    )
+
+
+PRESETS: dict[str, Callable[..., Tile]] = {
+    "ideal": ideal,
+    "pcm": pcm,
+    "pcm_msp_lsp": pcm_msp_lsp,
+    "hermes": hermes,
+    "standard": standard,
+}
+
+
+def get(name: str) -> Tile:
+    """A preset by its name (the command line's ``--tile``).
+
+    Raises:
+        ValueError: for an unknown name; lists the known ones.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"unknown tile {name!r}; choose from {', '.join(PRESETS)}")
+    return PRESETS[name]()
+
+
+__all__ = ["PRESETS", "get", "hermes", "ideal", "pcm", "pcm_msp_lsp", "standard"]

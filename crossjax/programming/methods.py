@@ -1,0 +1,243 @@
+"""Three ways to write weights into a core: once, program-and-verify, gradient descent on the MVM error.
+
+Each is a frozen dataclass of hyper-parameters with one method, ``run(key, core, weights)``, on normalised
+weights (r, c) of one tile; `crossjax.program` applies it to all tiles of a matrix.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from crossjax._numerics import ratio
+from crossjax._pytree import check_choice, check_count, check_range, replace, spec, static
+from crossjax._random import named, normal
+from crossjax.programming.core import AnyCore, Instrument, SimulatedCore, iterate
+from crossjax.programming.history import Sums, measure
+from crossjax.tiles.cells import Pairs
+from crossjax.tiles.tile import test_inputs
+
+
+class Method(Protocol):
+    """A programming method."""
+
+    def run(self, key: Array, core: AnyCore, weights: Array, loudest: Array) -> tuple[AnyCore, Sums]:
+        """Write normalised ``weights`` (r, c) into ``core``; inputs above σ = ``loudest`` saturate its ADCs."""
+        ...
+
+
+def _inputs(key: Array, core: AnyCore, batch: int, rows: int, deviation: Array) -> Array:
+    if isinstance(core, SimulatedCore):
+        return test_inputs(key, core.tile, (batch, rows), deviation)
+    return jnp.clip(normal(key, (batch, rows)) * deviation, -1.0, 1.0)
+
+
+def _probe(key: Array, core: AnyCore, weights: Array, loudest: Array, batch: int = 128) -> tuple[Array, Array]:
+    """(outputs, wanted outputs) of the core for random inputs."""
+    x = _inputs(named(key, "probe inputs"), core, batch, weights.shape[0], jnp.minimum(loudest, 1 / 3))
+    return core.mvm(named(key, "probe"), x), x @ weights
+
+
+def _used(core: AnyCore) -> Array | None:
+    return core.used if isinstance(core, SimulatedCore) else None
+
+
+@spec
+class OneShot:
+    """Program every device to its target once, with the device's published programming error.
+
+    The error law of a device (σ_P) is what its authors' own procedure left. With a cell whose split is
+    "residual", the pairs are programmed one after the other, each for what the earlier ones missed.
+    On an instrument, one pulse per weight.
+    """
+
+    def run(self, key: Array, core: AnyCore, weights: Array, loudest: Array) -> tuple[AnyCore, Sums]:
+        """See `Method.run`."""
+        if isinstance(core, Instrument):
+            core, pulses = core.pulse(key, weights)
+        else:
+            core, pulses = self._program(key, core, weights), jnp.asarray(core.cells.g.size)
+        y, wanted = _probe(key, core, weights, loudest)
+        sums = measure(y, wanted, core.weights(), weights, _used(core), pulses, jnp.ones_like(weights))
+        return core, jax.tree.map(lambda a: jnp.asarray(a)[None], sums)
+
+    def _program(self, key: Array, core: SimulatedCore, weights: Array) -> SimulatedCore:
+        device, cell = core.tile.device, core.tile.cell
+        target = cell.encode(weights, device.g_min, device.g_max)
+        cells = device.program(named(key, "program"), core.cells, target)
+        if isinstance(cell, Pairs) and cell.split == "residual":
+            for p in range(1, len(cell.factors)):  # over the few pairs of a cell
+                missing = weights - cell.decode(cells.g, device.g_min, device.g_max)
+                change = jnp.clip(missing * cell.full_scale / cell.factors[p], -1.0, 1.0)
+                pair = cell.pair(change, device.g_min, device.g_max)
+                target = target.at[2 * p : 2 * p + 2].set(pair)
+                again = device.program(named(key, f"program pair {p}"), core.cells, target)
+                rows = jnp.arange(cell.devices)[:, None, None] // 2 == p
+                cells = replace(cells, g=jnp.where(rows, again.g, cells.g))
+        return replace(core, cells=cells, target=target)
+
+
+@spec
+class Iterative:
+    """Program and verify: read every cell through the core, pulse the ones outside the tolerance, repeat.
+
+    A cell is read by an MVM with one word line at full input, so the read has the ADC's resolution and noise,
+    and is the mean of several. Joshi et al., Nat. Commun. 11:2473 (2020): up to 55 iterations, 5 reads, pulses
+    whose amplitude steps in proportion to the error.
+
+    Attributes:
+        iterations: pulse budget per cell.
+        reads: reads averaged for one verification.
+        step: fraction of the measured error that a pulse is to correct.
+        tolerance: a cell within this error (fraction of the range) is done. None: a fifth of an ADC level, at
+            least 0.01 (Joshi's ± 0.25 µS of 25), which a sweep over tolerance and step finds best.
+        keep: a cell once verified is never touched again; if False it is verified at every iteration.
+    """
+
+    iterations: int = static(55)
+    reads: int = static(5)
+    step: float = 0.5
+    tolerance: float | None = None
+    keep: bool = static(True)
+
+    def check(self) -> None:
+        check_count(self, "iterations")
+        check_count(self, "reads")
+        check_range(self, "step", low=0, high=2, strict=True)
+        check_range(self, "tolerance", low=0)
+
+    def run(self, key: Array, core: AnyCore, weights: Array, loudest: Array) -> tuple[AnyCore, Sums]:
+        """See `Method.run`."""
+        core, first = core.pulse(named(key, "first"), weights)
+        tolerance = jnp.maximum(0.2 * core.level, 0.01) if self.tolerance is None else self.tolerance
+
+        def step(
+            core: AnyCore, done: Array, key: Array, k: Array
+        ) -> tuple[AnyCore, Array, dict[str, Array]]:
+            error = self.read(named(key, "verify"), core, weights.shape[0]) - weights
+            inside = jnp.abs(error) <= tolerance
+            done = (done | inside) if self.keep else inside
+            core, pulses = core.pulse(named(key, "pulse"), jnp.where(done, 0.0, -self.step * error))
+            y, wanted = _probe(key, core, weights, loudest)
+            pulses = pulses + jnp.where(k == 0, first, 0)
+            return core, done, measure(y, wanted, core.weights(), weights, _used(core), pulses, done)
+
+        core, _, sums = iterate(step, core, jnp.zeros(weights.shape, bool), key, self.iterations)
+        return core, sums
+
+    def read(self, key: Array, core: AnyCore, rows: int) -> Array:
+        """Mean of several reads of every weight, one word line at a time, (r, c)."""
+        lines = jnp.tile(jnp.eye(rows), (self.reads, 1))
+        return jnp.mean(core.mvm(key, lines).reshape(self.reads, rows, -1), axis=0)
+
+
+@spec
+class GDP:
+    """Gradient-descent-based programming: descend the MVM error that the core itself shows.
+
+    Each iteration sends random inputs X through the core's own converters, compares with Y = X W, and takes
+    the gradient of ½‖Ŷ − Y‖² with respect to the weights, Xᵀ(Ŷ − Y). Divided by Σ x² it estimates every
+    weight's error without reading a single cell. Büchel et al., IEDM 2022 / JETCAS 2023.
+
+    A pulse rewrites a cell with fresh noise, so it must be worth it. The estimates since a cell's last pulse are
+    averaged, and the cell is pulsed when the mean exceeds both what a rewrite would leave and the
+    estimate's own standard error: m² > (dead_zone σ_write)² + confidence² SE². Both come from the device and
+    from the measured residual, so one set of numbers serves any weights, any write noise and any converter.
+
+    Attributes:
+        iterations: number of batches.
+        batch: random inputs per iteration.
+        step: fraction of the estimated error that a pulse is to correct.
+        decay: step_k = step / (1 + decay k).
+        drive: standard deviation of the Gaussian inputs, in full inputs; less where the ADCs would saturate.
+        dead_zone: in units of the write noise.
+        confidence: in standard errors of the estimate.
+        memory: most estimates averaged (1: the plain gradient).
+        patience: stop pulsing once the smoothed MVM error has not improved by 0.1 % for so many iterations;
+            None: never.
+        gradient: "outer", Xᵀ(Ŷ − Y), which needs no model; or "vjp", the vector-Jacobian product of the core's
+            model, which knows each column's gain and leaves out saturated outputs.
+    """
+
+    iterations: int = static(100)
+    batch: int = static(2048)
+    step: float = 0.5
+    decay: float = 0.0
+    drive: float = 0.6
+    dead_zone: float = 0.3
+    confidence: float = 1.0
+    memory: int = static(20)
+    patience: int | None = static(None)
+    gradient: str = static("outer")
+
+    def check(self) -> None:
+        check_count(self, "iterations")
+        check_count(self, "batch")
+        check_count(self, "memory")
+        check_range(self, "step", low=0, high=2, strict=True)
+        check_range(self, "drive", low=0, high=10, strict=True)
+        for name in ("decay", "dead_zone", "confidence"):
+            check_range(self, name, low=0)
+        check_choice(self, "gradient", ("outer", "vjp"))
+        if self.patience is not None:
+            check_count(self, "patience")
+
+    def run(self, key: Array, core: AnyCore, weights: Array, loudest: Array) -> tuple[AnyCore, Sums]:
+        """See `Method.run`."""
+        core, first = core.pulse(named(key, "first"), weights)
+        quiet = jnp.minimum(loudest, self.drive)
+        worth = (self.dead_zone * core.write_noise(weights)) ** 2
+
+        def step(
+            core: AnyCore, state: tuple[Array, Array, Array, Array], key: Array, k: Array
+        ) -> tuple[AnyCore, tuple[Array, Array, Array, Array], Sums]:
+            mean, count, best, waited = state
+            x = _inputs(named(key, "inputs"), core, self.batch, weights.shape[0], quiet)
+            y, wanted = core.mvm(named(key, "mvm"), x), x @ weights
+            residual = y - wanted
+            power = jnp.sum(x * x, axis=0)[:, None]
+            estimate = ratio(self._gradient(core, x, residual, weights), power)
+            error2 = ratio(jnp.mean(residual * residual, axis=0), power)
+
+            count = jnp.minimum(count + 1.0, float(self.memory))
+            mean = mean + (estimate - mean) / count
+            due = mean * mean > worth + self.confidence**2 * error2 / count
+            loss = jnp.sum(residual * residual)
+            loss = jnp.where(k == 0, loss, 0.8 * best[1] + 0.2 * loss)
+            better = loss < 0.998 * best[0]
+            waited = jnp.where(better, 0, waited + 1)
+            if self.patience is not None:
+                due = due & (waited < self.patience)
+            size = self.step / (1.0 + self.decay * k)
+            core, pulses = core.pulse(named(key, "pulse"), jnp.where(due, -size * mean, 0.0))
+            pulses = pulses + jnp.where(k == 0, first, 0)
+            record = measure(y, wanted, core.weights(), weights, _used(core), pulses, ~due)
+            mean, count = jnp.where(due, 0.0, mean), jnp.where(due, 0.0, count)
+            best = jnp.stack([jnp.where(better, loss, best[0]), loss])
+            return core, (mean, count, best, waited), record
+
+        zero = jnp.zeros(weights.shape, weights.dtype)
+        start = (zero, zero, jnp.full(2, jnp.inf, weights.dtype), jnp.zeros((), jnp.int32))
+        core, _, sums = iterate(step, core, start, key, self.iterations)
+        return core, sums
+
+    def _gradient(self, core: AnyCore, x: Array, residual: Array, weights: Array) -> Array:
+        if self.gradient == "outer" or not isinstance(core, SimulatedCore):
+            return x.T @ residual
+        return model_gradient(core, x, residual, weights)
+
+
+def model_gradient(core: SimulatedCore, x: Array, residual: Array, weights: Array) -> Array:
+    """Xᵀ diag(∂y/∂sum) (Ŷ − Y): the residual pulled back through the core's converters at the wanted weights."""
+    adc = core.tile.adc
+    if adc is None or core.tile.subtract == "digital":
+        return x.T @ residual
+    columns = jax.tree.map(lambda a: a[0], core.columns)
+    _, pull = jax.vjp(lambda w: adc.convert(adc.distort(x @ w, columns)), weights)
+    return pull(residual)[0]
+
+
+__all__ = ["GDP", "Iterative", "Method", "OneShot", "model_gradient"]

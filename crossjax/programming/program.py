@@ -1,0 +1,158 @@
+"""Programming a matrix into a chip, and a laboratory's core by the same methods."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from crossjax._numerics import ratio, safe_sqrt
+from crossjax._pytree import replace
+from crossjax._random import named, split
+from crossjax.programming.core import Core, Instrument, SimulatedCore
+from crossjax.programming.history import History, merge
+from crossjax.programming.methods import GDP, Iterative, Method, OneShot
+from crossjax.tiles.tile import Chip, Reading, Tile, check_weights, drive, finish, mvm, start, test_inputs
+
+METHODS: dict[str, type] = {"one-shot": OneShot, "iterative": Iterative, "gdp": GDP}
+
+
+def method(name: str) -> Method:
+    """A programming method by its name, with its default hyper-parameters.
+
+    Raises:
+        ValueError: for an unknown name; lists the known ones.
+    """
+    if name not in METHODS:
+        raise ValueError(f"unknown programming method {name!r}; choose from {', '.join(METHODS)}")
+    return METHODS[name]()
+
+
+def program(
+    key: Array, tile: Tile, weights: Array | np.ndarray, method: Method = OneShot()
+) -> tuple[Chip, History]:
+    """Build a chip for ``weights`` and program it.
+
+    The matrix is cut into tiles; every tile is programmed on its own, through its own converters, all at once.
+    A population: ``jax.vmap(lambda k: program(k, tile, weights, method))(jax.random.split(key, 256))``.
+
+    Args:
+        key: randomness of the chip (faults, cells, converters) and of its programming.
+        tile: the hardware.
+        weights: (rows = inputs, cols = outputs), any size.
+        method: `OneShot`, `Iterative`, `GDP`, or your own.
+
+    Returns:
+        The programmed chip, its first read (t = 0) being now, and the history of its programming.
+
+    Raises:
+        ValueError: for weights that are not a finite, non-empty matrix.
+    """
+    w = check_weights(weights)
+    chip, target = start(named(key, "chip"), tile, w)
+    down, across = target.shape[:2]
+    cells = jax.tree.map(lambda a: a.reshape(a.shape[0], down * across, *a.shape[3:]).swapaxes(0, 1), chip.cells)
+    columns = jax.tree.map(
+        lambda a: a.swapaxes(1, 2).reshape(down * across, a.shape[1], a.shape[3]), chip.columns
+    )
+    grid = tile.grid(chip.shape)
+    used = jnp.asarray(grid.mask()).reshape(down * across, grid.r, grid.c) if grid.padded else None
+    loudest = jnp.repeat(drive(tile, target, wanted=10.0)[:, 0, 0], across)
+
+    def one(key: Array, cells, columns, used, target: Array, loudest: Array):  # noqa: ANN001, ANN202
+        g = jnp.full(cells.g.shape, tile.device.g_min, target.dtype)
+        if tile.cell.extra_columns:  # the reference column is set once, whatever the weights
+            g = tile.cell.encode(jnp.zeros_like(target), tile.device.g_min, tile.device.g_max)
+            cells, _ = tile.device.pulse(named(key, "reference"), cells, g - tile.device.g_min)
+        core, sums = method.run(key, SimulatedCore(tile, cells, g, columns, used), target, loudest)
+        return core.cells, sums
+
+    axes = (0, 0, 0, None if used is None else 0, 0, 0)
+    tiles = target.reshape(down * across, *target.shape[2:])
+    keys = split(named(key, "method"), down * across)
+    cells, sums = jax.vmap(one, in_axes=axes)(keys, cells, columns, used, tiles, loudest)
+    cells = jax.tree.map(lambda a: a.swapaxes(0, 1).reshape(a.shape[1], down, across, *a.shape[2:]), cells)
+    chip = finish(named(key, "finish"), tile, replace(chip, cells=cells), target)
+    return chip, merge(sums, axes=(0,))
+
+
+def program_core(
+    key: Array,
+    core: Core,
+    weights: Array | np.ndarray,
+    method: Method,
+    *,
+    write_noise: float | np.ndarray = 0.0,
+    level: float = 0.0,
+    loudest: float = 10.0,
+) -> History:
+    """Program a real core: anything with ``mvm(x)`` and ``pulse(change)`` (see `Core`), in place.
+
+    Args:
+        key: randomness of the method (its test inputs).
+        core: the instrument; its shape is that of the weights.
+        weights: (rows, cols), in the units that one full input and one full weight give an output of 1.
+        method: as for `program`.
+        write_noise: standard deviation of the weight that one write pulse leaves, for methods that ask
+            whether a pulse is worth it; a number or one per cell.
+        level: one level of the core's ADC, in weight units, for `Iterative`'s default tolerance.
+        loudest: standard deviation of inputs above which the core's ADCs saturate, in full inputs.
+
+    Returns:
+        The history (weight_error is NaN: nobody reads the cells).
+
+    Raises:
+        TypeError: if the core lacks one of the two methods.
+        ValueError: for weights that are not a finite matrix within [−1, 1].
+    """
+    if not isinstance(core, Core):
+        missing = [name for name in ("mvm", "pulse") if not callable(getattr(core, name, None))]
+        raise TypeError(f"a core needs the methods mvm(x) and pulse(change); {type(core).__name__} lacks {missing}")
+    w = check_weights(weights)
+    largest = float(jnp.max(jnp.abs(w)))
+    if largest > 1:
+        raise ValueError(f"normalise the weights to [−1, 1] (largest magnitude is {largest:.3g}): 1 is a full weight")
+    _, sums = method.run(key, Instrument(core, write_noise, level), w, jnp.asarray(loudest, w.dtype))
+    return merge(sums)
+
+
+def mvm_error(
+    key: Array,
+    tile: Tile,
+    chip: Chip | Reading,
+    weights: Array,
+    x: Array | None = None,
+    t: Array | float = 0.0,
+    *,
+    vectors: int = 1024,
+) -> Array:
+    """Relative error of a chip's MVMs, ‖ŷ − x W‖ / ‖x W‖, over a batch of inputs.
+
+    Args:
+        key: randomness of the read and of the MVM.
+        tile: the hardware.
+        chip: a programmed chip or a reading of one.
+        weights: what it should hold, (rows, cols).
+        x: inputs (…, rows); None: Gaussian ones that excite the tiles without saturating the ADCs.
+        t: seconds after the first read.
+        vectors: number of such inputs.
+    """
+    weights = jnp.asarray(weights)
+    if x is None:
+        x = random_inputs(named(key, "inputs"), tile, weights, vectors)
+    y = x @ weights
+    error = mvm(key, tile, chip, x, t) - y
+    return safe_sqrt(ratio(jnp.sum(error * error), jnp.sum(y * y)))
+
+
+def random_inputs(key: Array, tile: Tile, weights: Array, vectors: int) -> Array:
+    """Gaussian inputs (vectors, rows) that excite a tile without saturating its converters."""
+    from crossjax.tiles.tile import normalise
+
+    w, _ = normalise(tile, weights)
+    u = test_inputs(key, tile, (w.shape[0], vectors, w.shape[2]), drive(tile, w))
+    x = u.transpose(1, 0, 2).reshape(vectors, -1)[:, : weights.shape[0]]
+    if tile.dac is not None and tile.dac.scaling == "fixed":
+        x = x * tile.dac.range
+    return x

@@ -1,0 +1,10 @@
+"""Weights on conductances: unit cells, one crossbar tile, and matrices cut into grids of tiles."""
+
+from crossjax.tiles.cells import Pairs, SharedReference, UnitCell, bit_slices
+from crossjax.tiles.grid import Grid
+from crossjax.tiles.tile import Chip, Reading, Tile, mvm, read, weights_at
+
+__all__ = [
+    "Chip", "Grid", "Pairs", "Reading", "SharedReference", "Tile", "UnitCell", "bit_slices", "mvm", "read",
+    "weights_at",
+]  # fmt: skip

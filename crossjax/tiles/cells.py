@@ -1,0 +1,239 @@
+"""Unit cells: how one weight becomes the conductances of a few devices, and back.
+
+    Pairs            w ∝ Σ_p F_p (G_p⁺ − G_p⁻)       one pair, MSP/LSP, N pairs, bit slices
+    SharedReference  w ∝ G − G_ref                   one device per weight, one reference device per row
+
+Weights come normalised, |w| ≤ 1; conductances carry a leading axis over the devices of a cell and are in µS.
+``decode(encode(w)) == w`` for every cell. All of it is linear or piecewise linear, and differentiable.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import jax.numpy as jnp
+from jax import Array
+
+from crossjax._numerics import safe_sqrt
+from crossjax._pytree import check_choice, check_count, check_range, spec, static
+
+SPLITS = ("lsp_first", "msp_first", "equal", "one", "residual", "digits")
+
+
+class UnitCell(Protocol):
+    """What a tile needs to know about its cells. Weights (…, rows, cols), conductances (devices, …, rows, cols')."""
+
+    @property
+    def devices(self) -> int:
+        """Conductances per weight."""
+        ...
+
+    @property
+    def extra_columns(self) -> int:
+        """Columns of devices beside the weights' own."""
+        ...
+
+    def encode(self, w: Array, g_min: Array | float, g_max: Array | float) -> Array:
+        """Target conductances (µS) of normalised weights."""
+        ...
+
+    def decode(self, g: Array, g_min: Array | float, g_max: Array | float) -> Array:
+        """Normalised weights that conductances stand for."""
+        ...
+
+    def correct(self, target: Array, change: Array, g_min: Array | float, g_max: Array | float) -> Array:
+        """Target conductances after the weights are to change by ``change``."""
+        ...
+
+    def lines(self, g: Array, g_min: Array | float, g_max: Array | float) -> Array:
+        """Normalised conductances of the bit lines that are digitised one by one, (lines, …, rows, cols')."""
+        ...
+
+    def combine(self, y: Array) -> Array:
+        """Outputs (…, cols) from what the lines gave, (lines, …, cols')."""
+        ...
+
+    def variance(self, variance: Array, g_min: Array | float, g_max: Array | float) -> Array:
+        """Variance of the normalised weights from the variance (µS²) of the conductances."""
+        ...
+
+
+@spec
+class Pairs:
+    """Differential pairs of decreasing significance: w Σ F_p = Σ_p F_p (G_p⁺ − G_p⁻) / (g_max − g_min).
+
+    In a pair only one device is above g_min. How a weight is shared among pairs is the split:
+
+    * ``lsp_first``: the least significant pair as far as it goes, then the next (the default);
+    * ``msp_first``: the most significant pair as far as it goes;
+    * ``equal``: every pair the same conductance;
+    * ``one``: everything on the most significant pair;
+    * ``residual``: as msp_first, but what the most significant pairs missed when they were programmed and read
+      goes onto the next ones;
+    * ``digits``: the digits of the integer weight (bit slices), the least significant one taking the rest.
+
+    Attributes:
+        factors: significance F_p of every pair, largest first. Leaves: F can be swept.
+        split: one of the above.
+        digit_levels: conductance levels of one slice, for ``digits``.
+    """
+
+    factors: tuple[float, ...] = (1.0,)
+    split: str = static("lsp_first")
+    digit_levels: int = static(2)
+
+    def check(self) -> None:
+        check_choice(self, "split", SPLITS)
+        check_count(self, "digit_levels", low=2)
+        check_range(self, "factors", low=0, strict=True)
+        if len(self.factors) < 1:
+            raise ValueError("a cell needs at least one pair")
+        known = [f for f in self.factors if isinstance(f, float)]
+        if len(known) == len(self.factors) and known != sorted(known, reverse=True):
+            raise ValueError(f"Pairs.factors must go from the most significant pair down, got {self.factors}")
+
+    @property
+    def devices(self) -> int:
+        """See `UnitCell.devices`."""
+        return 2 * len(self.factors)
+
+    @property
+    def extra_columns(self) -> int:
+        """See `UnitCell.extra_columns`."""
+        return 0
+
+    @property
+    def full_scale(self) -> Array | float:
+        """Σ F_p of the pairs that hold weights: the conductance, in units of g_max, of a weight of 1."""
+        return self.factors[0] if self.split == "one" else sum(self.factors)
+
+    def shares(self, w: Array) -> list[Array]:
+        """Normalised difference (G⁺ − G⁻) / (g_max − g_min) of every pair, most significant first."""
+        rest = w * self.full_scale
+        if self.split == "equal":
+            return [w for _ in self.factors]
+        if self.split == "one":
+            return [w] + [jnp.zeros_like(w) for _ in self.factors[1:]]
+        if self.split == "digits":
+            return self._digits(rest)
+        order = list(range(len(self.factors)))
+        shares: list[Array] = [rest] * len(order)
+        for p in reversed(order) if self.split == "lsp_first" else order:
+            shares[p] = jnp.clip(rest / self.factors[p], -1.0, 1.0)
+            rest = rest - self.factors[p] * shares[p]
+        return shares
+
+    def _digits(self, rest: Array) -> list[Array]:
+        top = self.digit_levels - 1
+        shares = []
+        for p, factor in enumerate(self.factors[:-1]):
+            below = sum(self.factors[p + 1 :])
+            digit = jnp.ceil((jnp.abs(rest) - below) / factor * top - 1e-4)
+            shares.append(jnp.sign(rest) * jnp.clip(digit, 0, top) / top)
+            rest = rest - factor * shares[-1]
+        return [*shares, rest / self.factors[-1]]
+
+    def pair(self, share: Array, g_min: Array | float, g_max: Array | float) -> Array:
+        """(G⁺, G⁻) of one pair."""
+        span = g_max - g_min
+        return g_min + span * jnp.stack([jnp.maximum(share, 0.0), jnp.maximum(-share, 0.0)])
+
+    def encode(self, w: Array, g_min: Array | float, g_max: Array | float) -> Array:
+        """See `UnitCell.encode`; devices in the order G₁⁺, G₁⁻, G₂⁺, G₂⁻, …"""
+        return jnp.concatenate([self.pair(s, g_min, g_max) for s in self.shares(w)])
+
+    def decode(self, g: Array, g_min: Array | float, g_max: Array | float) -> Array:
+        """See `UnitCell.decode`."""
+        return self.combine(g / (g_max - g_min))
+
+    def correct(self, target: Array, change: Array, g_min: Array | float, g_max: Array | float) -> Array:
+        """See `UnitCell.correct`: the least significant pair first, the next for what it cannot hold."""
+        rest = change * self.full_scale
+        pairs = []
+        for p in reversed(range(len(self.factors) if self.split != "one" else 1)):
+            now = (target[2 * p] - target[2 * p + 1]) / (g_max - g_min)
+            then = jnp.clip(now + rest / self.factors[p], -1.0, 1.0)
+            rest = rest - self.factors[p] * (then - now)
+            pairs.insert(0, jnp.where(then == now, target[2 * p : 2 * p + 2], self.pair(then, g_min, g_max)))
+        used = 2 * len(pairs)
+        return jnp.concatenate([*pairs, target[used:]])
+
+    def lines(self, g: Array, g_min: Array | float, g_max: Array | float) -> Array:
+        """See `UnitCell.lines`: one line per device."""
+        return g / (g_max - g_min)
+
+    def combine(self, y: Array) -> Array:
+        """See `UnitCell.combine`."""
+        pairs = [f * (y[2 * p] - y[2 * p + 1]) for p, f in enumerate(self.factors)]
+        return sum(pairs[1:], pairs[0]) / self.full_scale
+
+    def variance(self, variance: Array, g_min: Array | float, g_max: Array | float) -> Array:
+        """See `UnitCell.variance`."""
+        pairs = [f**2 * (variance[2 * p] + variance[2 * p + 1]) for p, f in enumerate(self.factors)]
+        return sum(pairs[1:], pairs[0]) / (self.full_scale * (g_max - g_min)) ** 2
+
+
+def bit_slices(bits: int, slices: int) -> Pairs:
+    """Weights as integers in ``slices`` pairs of ``bits`` bits each (factors 2^bits apart).
+
+    Integer weights k / (2^(bits·slices) − 1) use exactly 2^bits conductance levels per device; for others the
+    least significant slice takes the rest.
+
+    Raises:
+        ValueError: if either is below 1.
+    """
+    if bits < 1 or slices < 1:
+        raise ValueError(f"bit slices need at least 1 bit and 1 slice, got {bits} and {slices}")
+    return Pairs(tuple(2.0 ** (bits * s) for s in reversed(range(slices))), "digits", 2**bits)
+
+
+@spec
+class SharedReference:
+    """One device per weight against a reference device in every row: w = (G − G_ref) / half the span.
+
+    The reference column is one more column of the tile, programmed half way between g_min and g_max; its
+    errors are shared by all weights of a row.
+    """
+
+    @property
+    def devices(self) -> int:
+        """See `UnitCell.devices`."""
+        return 1
+
+    @property
+    def extra_columns(self) -> int:
+        """See `UnitCell.extra_columns`: the reference."""
+        return 1
+
+    def encode(self, w: Array, g_min: Array | float, g_max: Array | float) -> Array:
+        """See `UnitCell.encode`; the last column is the reference."""
+        with_reference = jnp.concatenate([w, jnp.zeros_like(w[..., :1])], axis=-1)
+        return (0.5 * (g_max + g_min) + 0.5 * (g_max - g_min) * with_reference)[None]
+
+    def decode(self, g: Array, g_min: Array | float, g_max: Array | float) -> Array:
+        """See `UnitCell.decode`."""
+        return self.combine(self.lines(g, g_min, g_max))
+
+    def correct(self, target: Array, change: Array, g_min: Array | float, g_max: Array | float) -> Array:
+        """See `UnitCell.correct`; the reference stays."""
+        half = 0.5 * (g_max - g_min)
+        change = jnp.concatenate([change, jnp.zeros_like(change[..., :1])], axis=-1)
+        return jnp.clip(target + half * change[None], g_min, g_max)
+
+    def lines(self, g: Array, g_min: Array | float, g_max: Array | float) -> Array:
+        """See `UnitCell.lines`: every column and the reference."""
+        return g / (0.5 * (g_max - g_min))
+
+    def combine(self, y: Array) -> Array:
+        """See `UnitCell.combine`."""
+        return y[0, ..., :-1] - y[0, ..., -1:]
+
+    def variance(self, variance: Array, g_min: Array | float, g_max: Array | float) -> Array:
+        """See `UnitCell.variance` (the part that the reference's noise has in common among columns is added to each)."""
+        v = variance / (0.5 * (g_max - g_min)) ** 2
+        return v[0, ..., :-1] + v[0, ..., -1:]
+
+
+def deviation(cell: UnitCell, sigma: Array, g_min: Array | float, g_max: Array | float) -> Array:
+    """Standard deviation of the normalised weights from that (µS) of their conductances."""
+    return safe_sqrt(cell.variance(sigma**2, g_min, g_max))
