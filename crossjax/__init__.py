@@ -7,7 +7,7 @@
 """
 
 from crossjax import devices, presets
-from crossjax._pytree import replace
+from crossjax._pytree import replace, spec
 from crossjax.circuits import ADC, DAC, percentile_range
 from crossjax.devices import Device, Faults
 from crossjax.programming import (
@@ -29,5 +29,5 @@ __version__ = "0.1.0"
 __all__ = [
     "ADC", "Chip", "Core", "DAC", "Device", "Faults", "GDP", "History", "Iterative", "OneShot", "Pairs", "Reading",
     "SharedReference", "SimulatedCore", "Tile", "bit_slices", "devices", "mvm", "mvm_error", "percentile_range",
-    "presets", "program", "program_core", "random_inputs", "read", "replace", "weights_at",
+    "presets", "program", "program_core", "random_inputs", "read", "replace", "spec", "weights_at",
 ]  # fmt: skip

@@ -61,8 +61,8 @@ class DAC:
         check_choice(self, "scaling", ("fixed", "absmax"))
         if self.slice_bits is not None:
             check_count(self, "slice_bits", low=1)
-            if self.steps is None or self.steps < 2:
-                raise ValueError("DAC.slice_bits needs a resolution of at least 2 bits (set bits or levels)")
+            if self.steps is None or self.steps % 2 == 0:
+                raise ValueError("DAC.slice_bits needs a resolution of at least 2 bits (or an odd number of levels)")
 
     @property
     def steps(self) -> int | None:
@@ -77,7 +77,7 @@ class DAC:
         largest = ((self.steps or 2) - 1) // 2
         base = 2**self.slice_bits
         count = max(1, math.ceil(math.log(largest + 1, base) - 1e-9))
-        return tuple((base - 1) * base**s / largest for s in range(count))
+        return tuple((base - 1) * base**s / largest for s in range(count)) if count > 1 else (1.0,)
 
     def input_scale(self, x: Array) -> Array:
         """The input (last axis: rows) that becomes a full signal: a number, or one per vector."""
@@ -197,7 +197,7 @@ def percentile_range(values: Array, percentile: float = 99.995) -> Array:
     """
     if not 0 < percentile <= 100:
         raise ValueError(f"percentile must be in (0, 100], got {percentile:g}")
-    largest = jnp.percentile(jnp.abs(values), percentile)
+    largest = jnp.percentile(jnp.abs(values), percentile, method="higher")
     return jnp.where(largest > 0, largest, 1.0)
 
 

@@ -26,13 +26,15 @@ class DeviceState:
 
     Attributes:
         g: conductance after the last write, at t = 0, µS.
-        nu: drift exponent drawn when programming ended; None before that, or without drift.
+        nu: drift exponent, drawn when programming ended; None before that, or without drift.
+        q: 1/f noise coefficient Q, fixed when programming ended; None before that, or without 1/f noise.
         memory: what the write model remembers.
         stuck: faulty devices, None if there are none.
     """
 
     g: Array
     nu: Array | None = None
+    q: Array | None = None
     memory: Any = None
     stuck: Stuck | None = None
 
@@ -78,7 +80,7 @@ class Device:
         if self.faults is not None:
             stuck = self.faults.draw(named(key, "faults"), shape, self.g_min, self.g_max)
         memory = self.write.start(named(key, "cells"), shape, self.g_max)
-        return self._hold(DeviceState(jnp.full(shape, self.g_min), None, memory, stuck))
+        return self._hold(DeviceState(jnp.full(shape, self.g_min), memory=memory, stuck=stuck))
 
     def program(self, key: Array, state: DeviceState, target: Array) -> DeviceState:
         """Program to ``target`` (µS) once, with the device's published programming error, and let it settle.
@@ -103,19 +105,19 @@ class Device:
         return self._hold(replace(state, g=g, memory=memory)), pulses
 
     def settle(self, key: Array, state: DeviceState) -> DeviceState:
-        """End of programming: draw the drift exponents at the conductances reached."""
-        if self.drift is None:
-            return state
-        return replace(state, nu=self.drift.exponent(named(key, "drift"), state.g / self.g_max))
+        """End of programming: draw the drift exponents at the conductances reached, and fix their 1/f noise."""
+        x = state.g / self.g_max
+        nu = None if self.drift is None else self.drift.exponent(named(key, "drift"), x)
+        return replace(state, nu=nu, q=None if self.flicker is None else self.flicker.q(x))
 
     def at(self, key: Array, state: DeviceState, t: Array | float) -> Array:
         """Conductance (µS) at ``t`` seconds after the first read: drift, then accumulated 1/f noise."""
         g = state.g
         if self.drift is not None and state.nu is not None:
             g = g * self.drift.factor(state.nu, t)
-        if self.flicker is not None:
-            deviation = self.flicker.deviation(state.g / self.g_max, t)
-            g = jnp.maximum(g * (1.0 + deviation * normal(named(key, "flicker"), g.shape, g.dtype)), 0.0)
+        if self.flicker is not None and state.q is not None:
+            noise = state.q * self.flicker.growth(t) * normal(named(key, "flicker"), g.shape, g.dtype)
+            g = jnp.maximum(g * (1.0 + noise), 0.0)
         return g if state.stuck is None else jnp.where(state.stuck.mask, state.stuck.g, g)
 
     def read_variance(self, g: Array) -> Array | None:

@@ -90,9 +90,9 @@ class FlickerNoise:
         check_range(self, "t_0", low=0, strict=True)
         check_range(self, "t_read", low=0, strict=True)
 
-    def deviation(self, x: Array, t: Array | float) -> Array:
-        """Standard deviation relative to the conductance."""
-        return self.q(x) * jnp.sqrt(jnp.log((t + self.t_0 + self.t_read) / (2 * self.t_read)))
+    def growth(self, t: Array | float) -> Array:
+        """How the relative deviation grows with time: σ_g / g = Q · growth."""
+        return jnp.sqrt(jnp.log((t + self.t_0 + self.t_read) / (2 * self.t_read)))
 
 
 @spec

@@ -69,14 +69,15 @@ class OneShot:
         target = cell.encode(weights, device.g_min, device.g_max)
         cells = device.program(named(key, "program"), core.cells, target)
         if isinstance(cell, Pairs) and cell.split == "residual":
+            order = jnp.arange(cell.devices)[:, None, None] // 2
             for p in range(1, len(cell.factors)):  # over the few pairs of a cell
-                missing = weights - cell.decode(cells.g, device.g_min, device.g_max)
+                written = jnp.where(order < p, cells.g, device.g_min)
+                missing = weights - cell.decode(written, device.g_min, device.g_max)
                 change = jnp.clip(missing * cell.full_scale / cell.factors[p], -1.0, 1.0)
                 pair = cell.pair(change, device.g_min, device.g_max)
                 target = target.at[2 * p : 2 * p + 2].set(pair)
                 again = device.program(named(key, f"program pair {p}"), core.cells, target)
-                rows = jnp.arange(cell.devices)[:, None, None] // 2 == p
-                cells = replace(cells, g=jnp.where(rows, again.g, cells.g))
+                cells = replace(cells, g=jnp.where(order == p, again.g, cells.g))
         return replace(core, cells=cells, target=target)
 
 

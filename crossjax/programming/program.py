@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,8 +50,16 @@ def program(
 
     Raises:
         ValueError: for weights that are not a finite, non-empty matrix.
+        TypeError: if ``method`` is not an instance of a spec (your own: decorate it with `crossjax.spec`).
     """
     w = check_weights(weights)
+    if not dataclasses.is_dataclass(method) or jax.tree_util.all_leaves([method]):
+        raise TypeError(f"method must be a spec such as cx.GDP() (an instance, not the class), got {method!r}")
+    return _program(key, tile, w, method)
+
+
+@jax.jit
+def _program(key: Array, tile: Tile, w: Array, method: Method) -> tuple[Chip, History]:
     chip, target = start(named(key, "chip"), tile, w)
     down, across = target.shape[:2]
     cells = jax.tree.map(lambda a: a.reshape(a.shape[0], down * across, *a.shape[3:]).swapaxes(0, 1), chip.cells)

@@ -13,7 +13,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 
 from crossjax._numerics import ratio, safe_sqrt
 from crossjax._pytree import check_choice, check_count, check_range, is_concrete, replace, spec, static
@@ -191,7 +191,7 @@ def drive(tile: Tile, w: Array, wanted: float = 1 / 3) -> Array:
     """
     if tile.adc is None:
         return jnp.full((w.shape[0], 1, 1), wanted, w.dtype)
-    largest = jnp.max(jnp.sqrt(jnp.sum(w * w, axis=-2)), axis=(1, 2))[:, None, None]
+    largest = jnp.max(safe_sqrt(jnp.sum(w * w, axis=-2)), axis=(1, 2))[:, None, None]
     return jnp.minimum(wanted, ratio(jnp.min(jnp.asarray(tile.adc.range)) / 4.0, largest, wanted))
 
 
@@ -320,10 +320,16 @@ def mvm(key: Array, tile: Tile, chip: Chip | Reading, x: Array, t: Array | float
         ValueError: for a wrong inner dimension or a negative time.
     """
     x = jnp.asarray(x)
+    if x.ndim < 1 or x.shape[-1] != chip.shape[0]:
+        raise ValueError(f"x must end in {chip.shape[0]} rows for a {chip.shape} matrix, got shape {x.shape}")
+    _check_time(t)
+    return _mvm(key, tile, chip, x, t)
+
+
+@jax.jit
+def _mvm(key: Array, tile: Tile, chip: Chip | Reading, x: Array, t: Array | float) -> Array:
     rows = chip.shape[0]
-    if x.ndim < 1 or x.shape[-1] != rows:
-        raise ValueError(f"x must end in {rows} rows (inputs) for a {chip.shape} matrix, got shape {x.shape}")
-    reading = chip if isinstance(chip, Reading) else read(named(key, "read"), tile, chip, t)
+    reading = chip if isinstance(chip, Reading) else _read(named(key, "read"), tile, chip, t)
     grid = tile.grid(chip.shape)
     flat = x.reshape(-1, rows)
     scale = 1.0 if tile.dac is None else tile.dac.input_scale(flat)
@@ -345,7 +351,12 @@ def read(key: Array, tile: Tile, chip: Chip, t: Array | float = 0.0) -> Reading:
         ValueError: for a negative or non-finite time.
     """
     _check_time(t)
-    g = tile.device.at(named(key, "devices"), chip.cells, t)
+    return _read(key, tile, chip, t)
+
+
+@jax.jit
+def _read(key: Array, tile: Tile, chip: Chip, t: Array | float) -> Reading:
+    g = lax.optimization_barrier(tile.device.at(named(key, "devices"), chip.cells, t))  # drawn once, used twice
     w, variance = conduct(tile, g, chip.shape)
     reading = Reading(w, variance, chip.scale, chip.columns, chip.shape)
     if chip.reference is None or tile.compensation is None:
@@ -379,14 +390,24 @@ def finish(key: Array, tile: Tile, chip: Chip, w: Array) -> Chip:
     if tile.compensation is None or (tile.device.drift is None and tile.device.flicker is None):
         return chip
     deviation = drive(tile, w)
-    first = read(named(key, "first read"), tile, chip, 0.0).w
+    first = _read(named(key, "first read"), tile, chip, 0.0).w
     sums = _product(_calibration_inputs(tile, first.shape, deviation), first)
     return replace(chip, reference=Reference(sums, deviation))
 
 
 def weights_at(key: Array, tile: Tile, chip: Chip, t: Array | float = 0.0) -> Array:
-    """The weights (rows, cols) that the chip's conductances stand for at time ``t``, compensation included."""
-    reading = read(key, tile, chip, t)
+    """The weights (rows, cols) that the chip's conductances stand for at time ``t``, compensation included.
+
+    Raises:
+        ValueError: for a negative or non-finite time.
+    """
+    _check_time(t)
+    return _weights_at(key, tile, chip, t)
+
+
+@jax.jit
+def _weights_at(key: Array, tile: Tile, chip: Chip, t: Array | float) -> Array:
+    reading = _read(key, tile, chip, t)
     lines = reading.w.transpose(2, 0, 3, 1, 4)  # (lines, down, across, r, c')
     w = tile.cell.combine(lines) if tile.subtract == "digital" else lines[0]
     return tile.grid(chip.shape).join(w * reading.scale[:, :, None])

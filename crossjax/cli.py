@@ -1,0 +1,100 @@
+"""The command line: ``crossjax quickstart``, ``crossjax program WEIGHTS``, ``crossjax bench``.
+
+Bad input ends with one line on standard error and exit code 2, never with a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+
+def _quickstart(out: Path | None = None, chips: int = 8, seed: int = 0, force: bool = False) -> None:
+    """Program a digits network onto HERMES chips three ways and follow it for a year.
+
+    Args:
+        out: folder for the results (default runs/quickstart).
+        chips: chips in the population.
+        seed: makes a run repeatable.
+        force: replace an existing folder.
+    """
+    from crossjax.experiments.quickstart import quickstart
+
+    quickstart(out, chips=chips, seed=seed, force=force)
+
+
+def _program(
+    weights: Annotated[Path, tyro.conf.Positional],
+    tile: str = "hermes",
+    method: str = "gdp",
+    chips: int = 1,
+    layout: Literal["torch", "jax"] | None = None,
+    seed: int = 0,
+    out: Path | None = None,
+    force: bool = False,
+) -> None:
+    """Program all matrices and convolution kernels of a weight file onto chips.
+
+    Args:
+        weights: a .npz, .npy or .safetensors file.
+        tile: hardware: ideal, pcm, pcm_msp_lsp, hermes or standard.
+        method: gdp, iterative or one-shot.
+        chips: chips in the population.
+        layout: torch for (out, in, …) tensors, jax for (…, in, out); default by file type.
+        seed: makes a run repeatable.
+        out: folder for the results (default runs/program-NAME-METHOD).
+        force: replace an existing folder.
+    """
+    from crossjax.experiments.program_file import program_file
+
+    program_file(
+        weights, tile=tile, method_name=method, chips=chips, layout=layout, seed=seed, out=out, force=force
+    )
+
+
+def _bench(peers: bool = False, out: Path | None = None, force: bool = False) -> None:
+    """Measure speed as ratios to the floor, in one run.
+
+    Args:
+        peers: also run the peers that are installed (aihwkit, aihwkit-lightning).
+        out: folder for the results (default runs/bench).
+        force: replace an existing folder.
+    """
+    from crossjax.experiments.bench import bench
+
+    bench(out, peers=peers, force=force)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of the ``crossjax`` command."""
+    _compilation_cache()
+    commands = {"quickstart": _quickstart, "program": _program, "bench": _bench}
+    try:
+        tyro.extras.subcommand_cli_from_dict(commands, prog="crossjax", description=__doc__.split("\n")[0], args=argv)
+    except (ValueError, OSError, TypeError) as error:
+        if os.environ.get("CROSSJAX_DEBUG"):
+            raise
+        print(f"crossjax: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+    except KeyboardInterrupt:
+        print("crossjax: interrupted; run the same command again to resume", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def _compilation_cache() -> None:
+    """Keep compiled programs between runs (the library itself never touches JAX's configuration)."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA warns of cached code for features it never uses
+    import jax
+
+    folder = os.environ.get("CROSSJAX_CACHE", str(Path.home() / ".cache" / "crossjax"))
+    if folder:
+        jax.config.update("jax_compilation_cache_dir", folder)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Whole runs: data, hardware, figures. Nothing else imports them."""

@@ -1,0 +1,157 @@
+"""Benchmarks: every row a ratio to a floor, measured in one run.
+
+Alternating A B A B, medians after warm-up, compile time apart, peak memory from XLA's buffer assignment.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+import crossjax as cx
+from crossjax._random import normal
+
+
+@dataclass
+class Row:
+    """One line of the table: what was measured, against which floor, and what it must reach."""
+
+    work: str
+    floor: str
+    floor_ms: float
+    ours_ms: float
+    compile_s: float
+    peak_mb: float
+    target: str
+
+    @property
+    def ratio(self) -> float:
+        """Ours over floor."""
+        return self.ours_ms / self.floor_ms
+
+
+def compiled(f: Callable[..., Any], *args: Any) -> tuple[Callable[..., Any], float, float]:
+    """An executable, the seconds its tracing and compilation took, and its peak memory (MB)."""
+    begin = time.perf_counter()
+    program = jax.jit(f).lower(*args).compile()
+    seconds = time.perf_counter() - begin
+    memory = program.memory_analysis()
+    bytes_ = 0 if memory is None else memory.temp_size_in_bytes + memory.output_size_in_bytes
+    return program, seconds, bytes_ / 1e6
+
+
+def alternate(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """Median milliseconds of every call, taken in turns (A B A B …) so that noise falls on all alike."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(2):
+        for call in calls.values():
+            jax.block_until_ready(call())
+    for _ in range(repeats):
+        for name, call in calls.items():
+            begin = time.perf_counter()
+            jax.block_until_ready(call())
+            times[name].append(time.perf_counter() - begin)
+    return {name: float(np.median(t)) * 1e3 for name, t in times.items()}
+
+
+def forward_tile(size: int) -> cx.Tile:
+    """8-bit converters and output noise around perfect devices: what the peers' forward pass is timed with."""
+    return cx.Tile(size, size, dac=cx.DAC(range=3.0), adc=cx.ADC(range=40.0), noise=0.04)
+
+
+def forward(size: int, batch: int = 1024, repeats: int = 40) -> Row:
+    """A noisy 8-bit MVM against the plain product."""
+    key, tile = jax.random.key(0), forward_tile(size)
+    w, x = normal(key, (size, size)), normal(jax.random.key(1), (batch, size))
+    chip, _ = cx.program(key, tile, w)
+    reading = cx.read(key, tile, chip)
+    plain, _, _ = compiled(lambda x, w: x @ w, x, w)
+    ours, seconds, mb = compiled(lambda k, r, x: cx.mvm(k, tile, r, x), key, reading, x)
+    ms = alternate({"floor": lambda: plain(x, w), "ours": lambda: ours(key, reading, x)}, repeats)
+    target = "≤ 2.0×" if size < 1024 else "≤ 1.5×"
+    return Row(f"forward {size}², batch {batch}: DAC, noise, ADC", "x @ w", ms["floor"], ms["ours"], seconds, mb, target)
+
+
+def population(chips: int = 32, size: int = 512, batch: int = 256, repeats: int = 5) -> Row:
+    """Chips × times of a PCM tile with drift compensation, against the bare products of the same count.
+
+    Programming, drift, 1/f noise, converters and output noise, as the peers' inference tiles have them.
+    """
+    times = jnp.asarray([25.0, 3600.0, 86400.0, 30 * 86400.0, 365 * 86400.0])
+    tile = cx.replace(cx.presets.standard(size, size), scaling="tile", adc=cx.ADC(range=20.0), **{"device.read": None})
+    w, x = normal(jax.random.key(0), (size, size)) / 3, normal(jax.random.key(1), (batch, size)) / 3
+    keys = jax.random.split(jax.random.key(2), chips)
+
+    def bare(x: Array, ws: Array) -> Array:
+        return lax.map(lambda w: jnp.sum((x @ w) ** 2), ws)
+
+    ws = jnp.broadcast_to(w, (chips * len(times), size, size))
+    plain, _, _ = compiled(bare, x, ws)
+    ours, seconds, mb = compiled(lambda k: population_outputs(k, tile, w, x, times), keys)
+    ms = alternate({"floor": lambda: plain(x, ws), "ours": lambda: ours(keys)}, repeats)
+    return Row(
+        f"{chips} chips × {len(times)} times, {size}², batch {batch}, PCM, GDC", "160 bare products",
+        ms["floor"], ms["ours"], seconds, mb, "≥ 4× (torch), ≥ 10× (C++)",
+    )  # fmt: skip
+
+
+def population_outputs(keys: Array, tile: cx.Tile, w: Array, x: Array, times: Array) -> Array:
+    """Outputs (chips, times, batch, cols) of chips programmed once and read at every time, one chip at a time."""
+
+    def chip_outputs(key: Array) -> Array:
+        chip, _ = cx.program(key, tile, w)
+        at = jax.random.split(jax.random.fold_in(key, 1), times.shape[0])
+        return lax.map(lambda kt: cx.mvm(kt[0], tile, chip, x, kt[1]), (at, times))
+
+    return lax.map(chip_outputs, keys)
+
+
+def gdp(size: int = 256, batch: int = 2048, iterations: int = 100, repeats: int = 5) -> Row:
+    """GDP against the three matrix products of every iteration: X W, X Ŵ and Xᵀ (Ŷ − Y)."""
+    key = jax.random.key(0)
+    tile, method = cx.presets.hermes(gain=0.03), cx.GDP(iterations=iterations, batch=batch)
+    w, x = normal(key, (size, size)), normal(jax.random.key(1), (batch, size))
+
+    def bare(x: Array, w: Array) -> Array:
+        def step(v: Array, _: None) -> tuple[Array, None]:
+            return v - 1e-6 * (x.T @ (x @ v - x @ (w + v * 1e-9))), None
+
+        return lax.scan(step, w, None, length=iterations)[0]
+
+    plain, _, _ = compiled(bare, x, w)
+    ours, seconds, mb = compiled(lambda k, w: cx.program(k, tile, w, method), key, w)
+    ms = alternate({"floor": lambda: plain(x, w), "ours": lambda: ours(key, w)}, repeats)
+    return Row(
+        f"GDP {size}², batch {batch}, {iterations} iterations", "3 products an iteration", ms["floor"], ms["ours"],
+        seconds, mb, "≤ 4×",
+    )  # fmt: skip
+
+
+FIRST = """
+import time; begin = time.perf_counter()
+import jax, jax.numpy as jnp, numpy as np
+import crossjax as cx
+imported = time.perf_counter()
+key, tile = jax.random.key(0), cx.presets.standard()
+w = np.random.default_rng(0).normal(size=(512, 512)).astype(np.float32)
+chip, _ = cx.program(key, tile, w)
+ready = time.perf_counter()
+cx.mvm(key, tile, chip, w).block_until_ready()
+done = time.perf_counter()
+print(imported - begin, ready - imported, done - ready)
+"""
+
+
+def first_result() -> dict[str, float]:
+    """Seconds in a fresh process: import, program a 512² matrix once, first MVM (compilations included)."""
+    out = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True, check=True).stdout
+    return dict(zip(("import", "program", "mvm"), map(float, out.split()), strict=True))

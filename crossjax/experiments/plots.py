@@ -1,0 +1,62 @@
+"""The project's plots: one function a figure, on data already computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+COLOURS = {"one-shot": "#8c8c8c", "iterative": "#d1752a", "gdp": "#1f6fb4"}
+LABELS = {"one-shot": "one shot", "iterative": "iterative", "gdp": "GDP"}
+SPANS = {60.0: "1 min", 3600.0: "1 h", 86400.0: "1 d", 30 * 86400.0: "30 d", 365 * 86400.0: "1 y"}
+
+
+def new(columns: int = 1, width: float = 4.6, height: float = 3.4) -> tuple[Any, Any]:
+    """A figure with a row of axes, drawn without a display."""
+    from matplotlib.figure import Figure
+
+    matplotlib.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False})
+    figure = Figure(figsize=(width * columns, height), layout="constrained")
+    return figure, figure.subplots(1, columns, squeeze=False)[0]
+
+
+def band(axis: Any, x: Sequence[float], runs: Any, **style: Any) -> None:
+    """Mean over the first axis, with one standard deviation as a band."""
+    runs = np.asarray(runs, float)
+    mean, sd = runs.mean(axis=0), runs.std(axis=0)
+    (line,) = axis.plot(x, mean, **style)
+    axis.fill_between(x, mean - sd, mean + sd, color=line.get_color(), alpha=0.2, lw=0)
+
+
+def time_axis(axis: Any, times: Sequence[float]) -> None:
+    """Logarithmic seconds, labelled as people say them."""
+    axis.set_xscale("log")
+    ticks = [t for t in SPANS if min(times) <= t * 1.01 and t <= max(times) * 1.01]
+    axis.set_xticks(ticks, [SPANS[t] for t in ticks])
+    axis.minorticks_off()
+    axis.set_xlabel("time after programming")
+
+
+def programming(axis: Any, histories: Mapping[str, Any]) -> None:
+    """MVM error against iterations of every method; arrays (chips, iterations)."""
+    for name, errors in histories.items():
+        errors = np.asarray(errors, float)
+        if errors.shape[1] == 1:
+            axis.axhline(errors.mean(), color=COLOURS[name], ls=":", label=LABELS[name])
+        else:
+            band(axis, np.arange(1, errors.shape[1] + 1), errors, color=COLOURS[name], label=LABELS[name])
+    axis.set(xlabel="iteration", ylabel="MVM error", yscale="log", title="While programming")
+    axis.legend()
+
+
+def over_time(axis: Any, times: Sequence[float], curves: Mapping[str, Any], ylabel: str, title: str) -> None:
+    """Curves (chips, times) by label; labels that end in "no compensation" are dashed."""
+    for label, runs in curves.items():
+        key = next((k for k, v in LABELS.items() if label.startswith(v)), "gdp")
+        dashed = label.endswith("no compensation")
+        band(axis, times, runs, color=COLOURS[key], ls="--" if dashed else "-", label=label)
+    time_axis(axis, times)
+    axis.set(ylabel=ylabel, title=title)
+    axis.legend()

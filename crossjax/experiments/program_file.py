@@ -1,0 +1,121 @@
+"""Program every matrix of a weight file onto chips: the command ``crossjax program``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array, lax
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+import crossjax as cx
+from crossjax import report
+from crossjax._random import named
+from crossjax.data import load_matrices
+from crossjax.experiments import plots
+from crossjax.programming import Method, method
+
+
+def program_file(
+    weights: Path,
+    *,
+    tile: str = "hermes",
+    method_name: str = "gdp",
+    chips: int = 1,
+    layout: str | None = None,
+    seed: int = 0,
+    out: Path | None = None,
+    force: bool = False,
+) -> Path:
+    """Program all matrices and kernels of ``weights`` onto ``chips`` chips; returns the folder with the results.
+
+    Raises:
+        ValueError: for an unknown tile or method, fewer than 1 chip, or a file that cannot be used.
+        OSError: for a missing file, or a folder that exists or cannot be written.
+    """
+    if chips < 1:
+        raise ValueError(f"chips must be at least 1, got {chips}")
+    hardware, how = cx.presets.get(tile), method(method_name)
+    found = load_matrices(weights, layout)
+    key = jax.random.key(seed)
+    inputs = {
+        "weights": str(weights), "sha256": report.file_digest(Path(weights)), "tile": tile, "method": method_name,
+        "chips": chips, "layout": layout, "seed": seed,
+    }  # fmt: skip
+    with report.open_run(f"program-{Path(weights).stem}-{method_name}", out, inputs, force=force) as run:
+        results: dict[str, dict[str, Any]] = {}
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=report.console, transient=True) as progress:
+            bar = progress.add_task("programming", total=len(found.matrices))
+            for name, w in found.matrices.items():
+                progress.update(bar, description=f"{name} {w.shape[0]}×{w.shape[1]}")
+                results[name] = run.stage(
+                    name, lambda name=name, w=w: program_matrix(named(key, name), hardware, w, how, chips)
+                )
+                progress.advance(bar)
+        return write(run, results, found.skipped, method_name)
+
+
+def program_matrix(key: Array, tile: cx.Tile, w: np.ndarray, how: Method, chips: int) -> dict[str, Any]:
+    """Errors of one matrix over a population of chips, streamed one chip at a time."""
+    keys = jax.random.split(key, chips)
+
+    @jax.jit
+    def run(keys: Array, w: Array) -> tuple[Array, Array, Array]:
+        def one(k: Array) -> tuple[Array, Array, Array]:
+            chip, history = cx.program(k, tile, w, how)
+            error = cx.mvm_error(named(k, "evaluation"), tile, chip, w)
+            return error, history.weight_error[-1], history.pulses[-1]
+
+        return lax.map(one, keys)
+
+    begin = time.perf_counter()
+    error, weight_error, pulses = jax.block_until_ready(run(keys, w))
+    shape = (w.shape[0], w.shape[1])
+    grid = tile.grid(shape)
+    return {
+        "rows": w.shape[0], "cols": w.shape[1], "tiles": grid.down * grid.across,
+        "devices": tile.devices_for(shape), "mvm_error": error, "weight_error": weight_error,
+        "pulses": pulses, "seconds": time.perf_counter() - begin,
+    }  # fmt: skip
+
+
+def write(run: report.Run, results: dict[str, dict[str, Any]], skipped: dict[str, str], method_name: str) -> Path:
+    """Table, CSV, plot, result.json and report.html."""
+    run.table(
+        f"{len(results)} matrices by {plots.LABELS[method_name]} programming"
+        + (f" ({len(skipped)} other tensors left out)" if skipped else ""),
+        ["matrix", "shape", "tiles", "MVM error", "weight error", "pulses a weight", "s"],
+        [
+            [
+                name, f"{r['rows']}×{r['cols']}", r["tiles"], report.mean_sd(r["mvm_error"]),
+                report.mean_sd(r["weight_error"]), f"{np.mean(r['pulses']) / (r['rows'] * r['cols']):.1f}",
+                f"{r['seconds']:.1f}",
+            ]
+            for name, r in results.items()
+        ],
+    )  # fmt: skip
+    names, rows = list(results), list(results.values())
+    run.csv(
+        "matrices",
+        {"matrix": names}
+        | {k: [r[k] for r in rows] for k in ("rows", "cols", "tiles", "devices", "seconds")}
+        | {k: [float(np.mean(r[k])) for r in rows] for k in ("mvm_error", "weight_error", "pulses")},
+    )
+    figure, (axis,) = plots.new(1, width=max(4.6, 0.32 * len(names) + 1.5), height=3.8)
+    errors = [np.asarray(r["mvm_error"], float) for r in rows]
+    axis.bar(range(len(names)), [e.mean() for e in errors], yerr=[e.std() for e in errors], color=plots.COLOURS[method_name])
+    axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
+    axis.set(ylabel="MVM error", title=f"{plots.LABELS[method_name]}, every matrix")
+    run.plot("matrices", figure)
+    mean = float(np.mean([e.mean() for e in errors]))
+    count = sum(r["rows"] * r["cols"] for r in rows)
+    devices = sum(r["devices"] for r in rows)
+    label = f"mvm_error_{method_name.replace('-', '_')}"
+    return run.finish(
+        [report.figure(label, mean), report.figure("weights", count), report.figure("devices", devices)],
+        **{label: mean, "weights": count, "devices": devices, "skipped": skipped},
+    )

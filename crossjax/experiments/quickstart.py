@@ -1,0 +1,210 @@
+"""The main job on embedded data: a digits network on HERMES chips, programmed three ways, aged for a year."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array, lax
+from rich.progress import Progress
+
+import crossjax as cx
+from crossjax import report
+from crossjax._random import named
+from crossjax.data import digits
+from crossjax.experiments import plots
+from crossjax.programming import METHODS, History, Method
+
+SIZES = (64, 256, 256, 10)
+LAYER = 1  # the 256 × 256 layer: the table and the MVM errors are about it
+TIMES = (25.0, 3600.0, 86400.0, 30 * 86400.0, 365 * 86400.0)
+
+Params = list[tuple[Array, Array]]
+
+
+def quickstart(out: Path | None = None, *, chips: int = 8, seed: int = 0, force: bool = False) -> Path:
+    """Train a digits network, program it onto chips by every method, follow it for a year; returns the folder.
+
+    Raises:
+        ValueError: for fewer than 1 chip.
+        OSError: if the folder exists or cannot be written.
+    """
+    if chips < 1:
+        raise ValueError(f"chips must be at least 1, got {chips}")
+    inputs = {"chips": chips, "seed": seed, "tile": "hermes, 3 % column gain", "network": SIZES}
+    with report.open_run("quickstart", out, inputs, force=force) as run:
+        key = jax.random.key(seed)
+        train, test = data(named(key, "split"))
+        params = train_network(named(key, "network"), *train)
+        ranges = [float(jnp.max(jnp.abs(x))) for x in activations(params, train[0])]
+        digital = float(accuracy(forward(params, test[0]), test[1]))
+        keys = jax.random.split(named(key, "chips"), chips)
+
+        results: dict[str, dict[str, Any]] = {}
+        with Progress(console=report.console, transient=True) as progress:
+            bar = progress.add_task("programming", total=len(METHODS))
+            for name in METHODS:
+                progress.update(bar, description=f"programming {chips} chips: {plots.LABELS[name]}")
+                results[name] = run.stage(
+                    name, lambda name=name: measure(keys, METHODS[name](), params, ranges, test)
+                )
+                progress.advance(bar)
+        return write(run, results, digital, chips)
+
+
+def data(key: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """(training images, labels), (test images, labels): 1,297 and 500 digits."""
+    images, labels = digits()
+    order = np.asarray(jax.random.permutation(key, len(images)))
+    x, y = jnp.asarray(images[order]), jnp.asarray(labels[order])
+    return (x[500:], y[500:]), (x[:500], y[:500])
+
+
+def train_network(key: Array, x: Array, y: Array, *, epochs: int = 40, batch: int = 64) -> Params:
+    """A multilayer perceptron trained by Adam in float32: weights (rows = inputs, cols = outputs) and biases."""
+    ks = jax.random.split(key, len(SIZES))
+    start = [
+        (jax.random.normal(k, (a, b)) * (2 / a) ** 0.5, jnp.zeros(b)) for k, a, b in zip(ks, SIZES, SIZES[1:], strict=False)
+    ]
+    optimiser = optax.adamw(1e-3, weight_decay=1e-2)
+
+    def loss(params: Params, x: Array, y: Array) -> Array:
+        return optax.softmax_cross_entropy_with_integer_labels(forward(params, x), y).mean()
+
+    def step(carry: tuple[Params, Any], at: Array) -> tuple[tuple[Params, Any], None]:
+        params, state = carry
+        updates, state = optimiser.update(jax.grad(loss)(params, x[at], y[at]), state, params)
+        return (optax.apply_updates(params, updates), state), None  # type: ignore[return-value]
+
+    @jax.jit
+    def fit(params: Params) -> Params:
+        count = len(x) // batch
+        orders = jax.vmap(lambda k: jax.random.permutation(k, len(x))[: count * batch])(
+            jax.random.split(ks[-1], epochs)
+        )
+        return lax.scan(step, (params, optimiser.init(params)), orders.reshape(-1, batch))[0][0]
+
+    return fit(start)
+
+
+def activations(params: Params, x: Array) -> list[Array]:
+    """Inputs of every layer."""
+    inputs = [x]
+    for w, b in params[:-1]:
+        inputs.append(jax.nn.relu(inputs[-1] @ w + b))
+    return inputs
+
+
+def forward(params: Params, x: Array) -> Array:
+    """Logits of the digital network."""
+    w, b = params[-1]
+    return activations(params, x)[-1] @ w + b
+
+
+def accuracy(logits: Array, labels: Array) -> Array:
+    """Fraction of correct labels."""
+    return jnp.mean(jnp.argmax(logits, axis=-1) == labels)
+
+
+def measure(
+    keys: Array, method: Method, params: Params, ranges: list[float], test: tuple[Array, Array]
+) -> dict[str, Any]:
+    """Program the network on a population of chips; accuracy and MVM error at every time, with and without GDC."""
+    tiles = [cx.replace(cx.presets.hermes(gain=0.03), **{"dac.range": r}) for r in ranges]
+    inputs = activations(params, test[0])
+
+    @jax.jit
+    def program(key: Array) -> tuple[list[cx.Chip], History]:
+        programmed = [
+            cx.program(jax.random.fold_in(key, n), tile, w, method)
+            for n, (tile, (w, _)) in enumerate(zip(tiles, params, strict=True))
+        ]
+        return [chip for chip, _ in programmed], programmed[LAYER][1]
+
+    def at(key: Array, chips: list[cx.Chip], t: Array) -> tuple[Array, Array]:
+        x = test[0]
+        for n, (tile, chip, (_, b)) in enumerate(zip(tiles, chips, params, strict=True)):
+            x = cx.mvm(jax.random.fold_in(key, n), tile, chip, x, t) + b
+            x = jax.nn.relu(x) if n < len(params) - 1 else x
+        w = params[LAYER][0]
+        return accuracy(x, test[1]), cx.mvm_error(key, tiles[LAYER], chips[LAYER], w, inputs[LAYER], t)
+
+    @jax.jit
+    def age(key: Array, chips: list[cx.Chip]) -> tuple[Array, Array]:
+        ks = jax.random.split(named(key, "age"), len(TIMES))
+        return jax.vmap(at, in_axes=(0, None, 0))(ks, chips, jnp.asarray(TIMES))
+
+    population = jax.jit(lambda keys: lax.map(program, keys)).lower(keys).compile()
+    begin = time.perf_counter()
+    chips, history = jax.block_until_ready(population(keys))
+    seconds = time.perf_counter() - begin
+    aged, mvm = lax.map(lambda a: age(*a), (keys, chips))
+    bare, mvm_bare = lax.map(lambda a: age(*a), (keys, [cx.replace(c, reference=None) for c in chips]))
+    return {
+        "history": history.mvm_error, "weight_error": history.weight_error[:, -1], "pulses": history.pulses[:, -1],
+        "seconds": seconds / len(keys), "accuracy": aged, "mvm_error": mvm, "accuracy_none": bare,
+        "mvm_error_none": mvm_bare,
+    }  # fmt: skip
+
+
+def write(run: report.Run, results: dict[str, dict[str, Any]], digital: float, chips: int) -> Path:
+    """Table, CSV, plots, result.json and report.html."""
+    times = list(TIMES)
+    run.table(
+        f"A {SIZES[LAYER]} × {SIZES[LAYER + 1]} layer on {chips} HERMES chips",
+        ["method", "weight error", "MVM error at 25 s", "pulses", "s a network", "accuracy at 25 s", "at 1 y"],
+        [
+            [
+                plots.LABELS[name], report.mean_sd(r["weight_error"]), report.mean_sd(np.array(r["mvm_error"])[:, 0]),
+                f"{np.mean(r['pulses']):,.0f}", f"{r['seconds']:.2f}",
+                *(report.mean_sd(100 * np.array(r["accuracy"])[:, k], 1) + " %" for k in (0, -1)),
+            ]
+            for name, r in results.items()
+        ],
+    )  # fmt: skip
+    curves = {
+        f"{name}_{what}": np.mean(r[what], axis=0)
+        for name, r in results.items()
+        for what in ("accuracy", "accuracy_none", "mvm_error", "mvm_error_none")
+    }
+    run.csv("over_time", {"seconds": times, **curves})
+    depth = max(np.shape(r["history"])[1] for r in results.values())
+    run.csv(
+        "programming",
+        {"iteration": range(1, depth + 1)}
+        | {n: _pad(np.mean(r["history"], axis=0), depth) for n, r in results.items()},
+    )
+    figure, axes = plots.new(3)
+    plots.programming(axes[0], {name: r["history"] for name, r in results.items()})
+    curves = {plots.LABELS[n]: np.array(r["mvm_error"]) for n, r in results.items()}
+    curves["GDP, no compensation"] = np.array(results["gdp"]["mvm_error_none"])
+    plots.over_time(axes[1], times, curves, "MVM error", "Drift, with compensation")
+    curves = {plots.LABELS[n]: 100 * np.array(r["accuracy"]) for n, r in results.items()}
+    curves["GDP, no compensation"] = 100 * np.array(results["gdp"]["accuracy_none"])
+    plots.over_time(axes[2], times, curves, "accuracy (%)", "A network on the chips")
+    axes[2].axhline(100 * digital, color="k", lw=0.8, ls=":")
+    axes[2].text(times[0], 100 * digital, "digital", va="bottom", fontsize=8)
+    run.plot("quickstart", figure)
+
+    error = {name: float(np.mean(np.array(r["mvm_error"])[:, 0])) for name, r in results.items()}
+    gdp = results["gdp"]
+    return run.finish(
+        [
+            report.figure("mvm_error_one_shot", error["one-shot"]),
+            report.figure("mvm_error_iterative", error["iterative"]),
+            report.figure("mvm_error_gdp", error["gdp"]),
+            report.figure("gdp_over_iterative", error["gdp"] / error["iterative"]),
+            report.figure("accuracy_digital", digital),
+            report.figure("accuracy_1y_gdc", float(np.mean(np.array(gdp["accuracy"])[:, -1]))),
+            report.figure("accuracy_1y_none", float(np.mean(np.array(gdp["accuracy_none"])[:, -1]))),
+        ]
+    )
+
+
+def _pad(values: np.ndarray, length: int) -> list[Any]:
+    return [*values, *[""] * (length - len(values))]

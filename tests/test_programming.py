@@ -1,0 +1,250 @@
+"""Programming methods: the published level of program-and-verify, and what descending the MVM error gains on it."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import crossjax as cx
+from crossjax.programming import SimulatedCore, method
+from crossjax.programming.core import iterate
+
+RESNET = np.load(Path(__file__).parent / "data" / "resnet20_layer.npz")["weights"].astype(np.float32)
+WEIGHTS = {
+    "gaussian": jnp.clip(jax.random.normal(jax.random.key(0), (256, 256)), -3, 3),
+    "uniform": jax.random.uniform(jax.random.key(0), (256, 256), minval=-1, maxval=1),
+    "resnet20": jnp.asarray(RESNET),
+}
+
+
+def hermes(bits=8, write_noise=0.7):
+    """The HERMES core with 3 % column gain spread and converters of ``bits`` bits."""
+    tile = cx.presets.hermes(gain=0.03)
+    return cx.replace(tile, **{"device.write.noise": write_noise, "adc.levels": None, "adc.bits": bits})
+
+
+def compare(w, tile, use=None, chips=16, seed=1):
+    """MVM errors at t = 0 and final weight errors of both methods, (chips,) each."""
+
+    def one(key, how):
+        chip, history = cx.program(key, tile, w, how)
+        return cx.mvm_error(key, use or tile, chip, w), history.weight_error[-1]
+
+    keys = jax.random.split(jax.random.key(seed), chips)
+    return {
+        name: [np.asarray(a) for a in jax.jit(lambda ks, how=how: lax.map(lambda k: one(k, how), ks))(keys)]
+        for name, how in (("iterative", cx.Iterative()), ("gdp", cx.GDP()))
+    }
+
+
+@pytest.mark.parametrize("name, most", [("gaussian", 0.60), ("uniform", 0.80), ("resnet20", 0.60)])
+def test_gdp_beats_iterative_on_every_chip_with_one_set_of_hyper_parameters(name, most):
+    result = compare(WEIGHTS[name], hermes(), chips=16 if name == "gaussian" else 4)
+    ratio = result["gdp"][0] / result["iterative"][0]
+    assert np.median(ratio) <= most, np.median(ratio)
+    assert (ratio < 1).all()
+    if name != "resnet20":  # published for iterative programming: 4.8 to 5.3 % of the range
+        assert 0.048 <= result["iterative"][1].mean() <= 0.053, result["iterative"][1].mean()
+
+
+def test_the_default_iterative_is_the_best_iterative():
+    """No tolerance and step gives program-and-verify a lower weight error: the baseline is an honest one."""
+    w, tile, key = WEIGHTS["gaussian"], hermes(), jax.random.key(2)
+    step, tolerance = (a.ravel() for a in jnp.meshgrid(jnp.array([0.25, 0.5, 1.0]), jnp.array([0.02, 0.06, 0.1])))
+
+    def error(how):
+        return cx.program(key, tile, w, how)[1].weight_error[-1]
+
+    swept = jax.jit(lambda s, t: lax.map(lambda a: error(cx.Iterative(step=a[0], tolerance=a[1])), (s, t)))
+    assert float(error(cx.Iterative())) <= 1.02 * float(swept(step, tolerance).min())
+
+
+def test_larger_write_noise_does_not_break_gdp():
+    """Write noise of 1.0 σ_P instead of 0.7: the dead zone follows the device's own noise."""
+    errors = [compare(WEIGHTS["gaussian"], hermes(write_noise=n), chips=2)["gdp"][0].mean() for n in (0.7, 1.0)]
+    assert errors[1] < 1.1 * errors[0]
+
+
+def test_coarse_converters_while_programming_cost_iterative_more():
+    fine = compare(WEIGHTS["gaussian"], hermes(), chips=2)
+    coarse = compare(WEIGHTS["gaussian"], hermes(bits=4), use=hermes(), chips=2)
+    loss = {name: coarse[name][0].mean() - fine[name][0].mean() for name in fine}
+    assert loss["iterative"] > 2 * loss["gdp"] > 0
+
+
+def test_model_gradient_knows_saturated_outputs():
+    """A column whose ADC saturates: the outer product drives its weights on, the vector-Jacobian product does not."""
+    w = jnp.clip(jax.random.normal(jax.random.key(0), (64, 16)), -3, 3).at[:, :4].multiply(3.0)
+    tile = cx.Tile(64, 16, adc=cx.ADC(range=4.0), device=cx.devices.hermes(), scaling="tile", compensation=None)
+    errors = {}
+    for gradient in ("outer", "vjp"):
+        loud = cx.GDP(gradient=gradient, iterations=60, drive=1.0)
+        core_error = []
+        for seed in range(3):
+            _, history = cx.program(jax.random.key(seed), cx.replace(tile, **{"adc.range": 4.0}), w, loud)
+            core_error.append(float(history.weight_error[-1]))
+        errors[gradient] = np.mean(core_error)
+    assert errors["vjp"] <= errors["outer"] * 1.05
+
+
+@pytest.mark.parametrize("how", [cx.OneShot(), cx.Iterative(iterations=7), cx.GDP(iterations=9, batch=64)], ids=lambda h: type(h).__name__)
+def test_all_methods_return_the_same_history(key, how):
+    count = getattr(how, "iterations", 1)
+    tile = cx.replace(cx.presets.hermes(), rows=16, cols=16)
+    chip, history = cx.program(key, tile, WEIGHTS["gaussian"][:40, :20], how)
+    for field in ("mvm_error", "weight_error", "pulses", "converged"):
+        values = np.asarray(getattr(history, field))
+        assert values.shape == (count,) and np.isfinite(values).all(), field
+    assert (np.diff(np.asarray(history.pulses)) >= 0).all()
+    assert chip.cells.nu.shape == chip.cells.g.shape == (2, 3, 2, 14, 10)
+
+
+def test_noiseless_devices_are_programmed_exactly_by_every_method(key):
+    w = WEIGHTS["gaussian"][:30, :20]
+    for how in (cx.OneShot(), cx.Iterative(tolerance=1e-4), cx.GDP(iterations=20, batch=256, step=1.0)):
+        _, history = cx.program(key, cx.Tile(16, 16), w, how)
+        assert float(history.weight_error[-1]) < 1e-5, how
+
+
+def test_iterative_stops_pulsing_cells_within_the_tolerance(key):
+    tile = cx.replace(cx.presets.hermes(), adc=None, noise=None, rows=64, cols=64)
+    w = WEIGHTS["gaussian"][:64, :64]
+    _, history = cx.program(key, tile, w, cx.Iterative(tolerance=0.01))
+    assert float(history.converged[-1]) > 0.991  # Joshi 2020: 99.1 % of the devices converge
+    assert float(history.weight_error[-1]) < 0.007
+    pulses = np.diff(np.asarray(history.pulses))
+    assert pulses[-1] < 0.05 * pulses[0]
+
+
+def test_residual_split_beats_msp_first():
+    """Measuring what the significant pair missed and putting it on the other one: less error in one shot."""
+    errors = {}
+    for split in ("msp_first", "residual"):
+        tile = cx.replace(cx.presets.pcm_msp_lsp(3.0, split=split), **{"device.flicker": None})
+        errors[split] = float(cx.program(jax.random.key(0), tile, WEIGHTS["gaussian"])[1].weight_error[-1])
+    assert errors["residual"] < 0.8 * errors["msp_first"]
+
+
+def test_iterative_and_gdp_work_around_faults():
+    """Stuck devices in a pair: the other device makes up for it where it can."""
+    tile = cx.replace(hermes(), **{"device.faults": cx.Faults(low=0.02, high=0.02)})
+    w, key = WEIGHTS["gaussian"], jax.random.key(0)
+    one = cx.program(key, tile, w, cx.OneShot())[1].weight_error[-1]
+    gdp = cx.program(key, tile, w, cx.GDP())[1].weight_error[-1]
+    assert float(gdp) < 0.5 * float(one)
+
+
+def test_pulse_level_devices_can_be_programmed(key):
+    """Accumulating SET pulses and RESET, by gradient descent and by program and verify."""
+    tile = cx.Tile(64, 64, device=cx.devices.pcm_pulsed(), adc=cx.ADC(range=20.0), compensation=None)
+    w = WEIGHTS["gaussian"][:64, :32]
+    for how in (cx.Iterative(step=0.7), cx.GDP(iterations=60)):
+        _, history = cx.program(key, tile, w, how)
+        assert float(history.weight_error[-1]) < 0.6 * float(history.weight_error[0]), how
+
+
+def test_patience_freezes_the_core_once_nothing_improves(key):
+    tile, w = cx.replace(hermes(), rows=64, cols=64), WEIGHTS["gaussian"][:64, :64]
+    _, free = cx.program(key, tile, w, cx.GDP(iterations=120, batch=256))
+    _, patient = cx.program(key, tile, w, cx.GDP(iterations=120, batch=256, patience=10))
+    assert int(patient.pulses[-1]) < int(free.pulses[-1])
+    assert float(patient.weight_error[-1]) < 1.3 * float(free.weight_error[-1])
+
+
+def test_a_population_is_a_vmap_and_equals_its_loop():
+    tile, w = cx.replace(hermes(), rows=32, cols=32), WEIGHTS["gaussian"][:40, :20]
+    how, keys = cx.GDP(iterations=12, batch=64), jax.random.split(jax.random.key(3), 3)
+    run = jax.jit(lambda k: cx.program(k, tile, w, how)[1].weight_error)
+    together = jax.vmap(run)(keys)
+    # pulses are decided by thresholds, so rounding may tip single cells: equal as statistics of 800 weights
+    np.testing.assert_allclose(together, jnp.stack([run(k) for k in keys]), rtol=0.05)
+
+
+def test_hyper_parameters_are_swept_without_recompiling():
+    tile, w, key = cx.replace(hermes(), rows=32, cols=32), WEIGHTS["gaussian"][:32, :32], jax.random.key(0)
+    sweep = jax.vmap(lambda s: cx.program(key, tile, w, cx.GDP(iterations=15, batch=64, step=s))[1].weight_error[-1])
+    errors = np.asarray(sweep(jnp.array([0.01, 0.5])))
+    assert errors[1] < errors[0]
+
+
+# -------------------------------------------------------------- an instrument stands in for the chip
+
+
+class Instrument:
+    """A laboratory's core: nothing but ``mvm`` and ``pulse``. Its cells, gains and noise are its own secret."""
+
+    def __init__(self, rows, cols, seed=0, noise=0.02):
+        self.rng, self.noise = np.random.default_rng(seed), noise
+        self._g = np.zeros((rows, cols))
+        self._gain = 1 + 0.03 * self.rng.normal(size=cols)
+        self._aim = np.zeros((rows, cols))
+
+    def mvm(self, x):
+        y = x @ self._g * self._gain + 0.02 * self.rng.normal(size=(len(x), self._g.shape[1]))
+        return np.clip(np.round(y * 10), -127, 127) / 10
+
+    def pulse(self, change):
+        hit = change != 0
+        self._aim[hit] += change[hit]
+        self._g[hit] = self._aim[hit] + self.noise * self.rng.normal(size=hit.sum())
+
+
+@pytest.mark.parametrize("how, most", [(cx.Iterative(iterations=10), 0.10), (cx.GDP(iterations=40, batch=1024), 0.05)], ids=["Iterative", "GDP"])
+def test_an_instrument_is_programmed_by_the_same_methods(key, how, most):
+    core, w = Instrument(64, 32), np.clip(np.random.default_rng(1).normal(size=(64, 32)), -3, 3) / 3
+    history = cx.program_core(key, core, w, how, write_noise=0.02, level=0.1)
+    x = np.random.default_rng(2).normal(size=(2000, 64)) / 3
+    error = np.linalg.norm(x @ core._g * core._gain - x @ w) / np.linalg.norm(x @ w)
+    assert error < most
+    assert np.isnan(np.asarray(history.weight_error)).all(), "an instrument does not show its cells"
+    assert history.mvm_error.shape == (how.iterations,)
+
+
+def test_what_is_not_a_core_is_refused(key):
+    class Half:
+        def mvm(self, x):
+            return x
+
+    with pytest.raises(TypeError, match=r"lacks \['pulse'\]"):
+        cx.program_core(key, Half(), np.ones((2, 2)), cx.GDP())
+    with pytest.raises(ValueError, match=r"normalise the weights"):
+        cx.program_core(key, Instrument(2, 2), 3 * np.ones((2, 2)), cx.GDP())
+
+
+def test_a_method_must_be_an_instance(key):
+    with pytest.raises(TypeError, match="an instance, not the class"):
+        cx.program(key, cx.presets.ideal(), np.ones((2, 2)), cx.GDP)
+    with pytest.raises(ValueError, match="one-shot, iterative, gdp"):
+        method("magic")
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: cx.GDP(step=0.0), "GDP.step must be > 0"),
+        (lambda: cx.GDP(iterations=0), "GDP.iterations"),
+        (lambda: cx.GDP(gradient="adam"), "'outer', 'vjp'"),
+        (lambda: cx.Iterative(reads=0), "Iterative.reads"),
+        (lambda: cx.Iterative(tolerance=-0.1), "Iterative.tolerance"),
+    ],
+)
+def test_bad_hyper_parameters_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_iterate_runs_instruments_and_simulations_by_the_same_step(key):
+    tile = cx.Tile(4, 4)
+    g = jnp.zeros((2, 4, 4))
+    core = SimulatedCore(tile, tile.device.reset(key, g.shape), g, None)
+
+    def step(core, state, key, k):
+        core, pulses = core.pulse(key, jnp.full((4, 4), 0.1))
+        return core, state + pulses, {"weight": core.weights().mean()}
+
+    core, total, record = iterate(step, core, jnp.zeros((), jnp.int32), key, 3)
+    np.testing.assert_allclose(record["weight"], [0.1, 0.2, 0.3], rtol=1e-5)
+    assert int(total) == 3 * 16
