@@ -41,7 +41,7 @@ def hermes(devices_per_polarity: int = 2, *, gain: float | None = None) -> Tile:
 
     Two numbers are not published in these units and are fitted together to a published outcome, the weight
     error of 4.8 to 5.3 % that iterative programming with 8-bit reads leaves: the ADC's range (40 of the 256
-    full inputs that a column could draw) and the cell-to-cell spread of the RESET threshold (8 %).
+    full inputs that a column could draw) and the cell-to-cell spread of the RESET threshold (6 %).
 
     Args:
         devices_per_polarity: 2, or 1 for a cell of two devices.

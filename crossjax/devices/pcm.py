@@ -81,7 +81,7 @@ def hermes(devices_per_polarity: int = 2, *, reset_zero: bool = False) -> Device
         programming=error,
         drift=PowerLawDrift(mean, spread, t_0),
         flicker=FlickerNoise(q, t_0, t_read=512e-9),
-        write=MeltQuench(error, noise=0.7, spread=0.08),
+        write=MeltQuench(error, noise=0.7, spread=0.06),
         reset_zero=reset_zero,
         parallel=devices_per_polarity,
     )

@@ -82,8 +82,8 @@ class Rewrite:
 class MeltQuench:
     """Partial RESET of PCM: a pulse of amplitude A leaves g = g_max (1 − s(A − δ)) plus write noise.
 
-    ``s`` is the smooth step 3u² − 2u³ between amplitude 0 (crystalline) and 1 (fully amorphous), and δ a
-    threshold of each cell, drawn once per chip. The controller knows the mean curve only: it turns a wanted
+    ``s`` is an S-shaped curve of two parabolas, 2u² and 1 − 2(1 − u)², between amplitude 0 (crystalline) and 1
+    (fully amorphous), and δ a threshold of each cell, drawn once per chip. The controller knows the mean curve only: it turns a wanted
     conductance into an amplitude by the inverse of the mean curve, so the first pulse lands as far off as the
     cell's threshold says, and later requests walk along the curve. History does not matter: a melt erases it.
 
@@ -109,13 +109,13 @@ class MeltQuench:
         """The amplitude whose mean curve gives ``wanted`` µS; beyond [0, g_max] it continues in a line."""
         y = wanted / g_max
         inside = jnp.clip(y, 0.0, 1.0)
-        u = 0.5 - jnp.sin(jnp.arcsin(jnp.clip(2.0 * inside - 1.0, -1 + 1e-6, 1 - 1e-6)) / 3.0)
-        return u - (y - inside) / 1.5
+        near = jnp.sqrt(0.5 * jnp.maximum(jnp.minimum(inside, 1.0 - inside), 1e-9))  # distance to the nearer end
+        return jnp.where(inside < 0.5, 1.0 - near, near) - 0.5 * (y - inside)
 
     def conductance(self, amplitude: Array, threshold: Array, g_max: Array | float) -> Array:
         """Conductance (µS) after a noiseless pulse of ``amplitude``."""
         u = jnp.clip(amplitude - threshold, 0.0, 1.0)
-        return g_max * (1.0 - u * u * (3.0 - 2.0 * u))
+        return g_max * jnp.where(u < 0.5, 1.0 - 2.0 * u * u, 2.0 * (1.0 - u) * (1.0 - u))
 
     def pulse(
         self, key: Array, memory: tuple[Array, Array], g: Array, request: Array, g_max: Array | float
