@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-console = Console(stderr=False)
+console = Console(width=None if sys.stdout.isatty() else 140)
 
 
 def figure(name: str, ours: float, *, paper: float | None = None, unit: str = "") -> dict[str, Any]:

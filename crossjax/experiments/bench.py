@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ import numpy as np
 from jax import Array, lax
 
 import crossjax as cx
+from crossjax import report
 from crossjax._random import normal
 
 
@@ -155,3 +157,48 @@ def first_result() -> dict[str, float]:
     """Seconds in a fresh process: import, program a 512² matrix once, first MVM (compilations included)."""
     out = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True, check=True).stdout
     return dict(zip(("import", "program", "mvm"), map(float, out.split()), strict=True))
+
+
+def bench(out: Path | None = None, *, peers: bool = False, force: bool = False) -> Path:
+    """Run all rows, and the peers if asked; returns the folder with the results.
+
+    Raises:
+        ValueError: if peers are asked for and none is installed.
+        OSError: if the folder exists or cannot be written.
+    """
+    from crossjax.experiments import bench_peers
+
+    if peers and not bench_peers.installed():
+        raise ValueError("no peer is installed: pip install 'crossjax[peers]' (benchmarks/README.md says how)")
+    with report.open_run("bench", out, {"peers": peers}, force=force) as run:
+        rows = [forward(512), forward(1024), population(), gdp()]
+        run.table(
+            "Against the floor, in one run",
+            ["work", "floor", "floor, ms", "ours, ms", "ratio", "wanted", "compile, s", "peak, MB"],
+            [
+                [r.work, r.floor, f"{r.floor_ms:.2f}", f"{r.ours_ms:.2f}", f"{r.ratio:.2f}×", r.target,
+                 f"{r.compile_s:.2f}", f"{r.peak_mb:.0f}"]
+                for r in rows
+            ],
+        )  # fmt: skip
+        first = first_result()
+        run.table(
+            "Time to first result, fresh process, 512²", ["step", "s"], [[k, f"{v:.2f}"] for k, v in first.items()]
+        )
+        ours = {"forward 512": rows[0], "forward 1024": rows[1], "population": rows[2], "gdp": rows[3]}
+        per = {name: row.ours_ms / (100 if name == "gdp" else 1) for name, row in ours.items()}
+        figures = [report.figure(f"{name}_ratio".replace(" ", "_"), row.ratio) for name, row in ours.items()]
+        figures += [report.figure("first_mvm_seconds", first["mvm"], unit="s")]
+        theirs = bench_peers.measure() if peers else {}
+        if theirs:
+            run.table(
+                "Peers, ms (in brackets: times ours)",
+                ["", *per],
+                [["crossjax", *(f"{v:.2f}" for v in per.values())]]
+                + [
+                    [peer, *(f"{ms[w]:.2f} ({ms[w] / per[w]:.1f}×)" if w in ms else "" for w in per)]
+                    for peer, ms in theirs.items()
+                ],
+            )
+        run.csv("rows", {k: [getattr(r, k) for r in rows] for k in (*rows[0].__dict__, "ratio")})
+        return run.finish(figures, first_result=first, peers=theirs)
