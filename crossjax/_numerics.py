@@ -58,6 +58,6 @@ def safe_sqrt(x: Array) -> Array:
 
 
 def ratio(a: Array, b: Array, otherwise: ArrayLike = 0.0) -> Array:
-    """a / b where b ≠ 0, ``otherwise`` (with zero gradient) where b = 0."""
+    """A / b where b ≠ 0, ``otherwise`` (with zero gradient) where b = 0."""
     zero = b == 0
     return jnp.where(zero, otherwise, a / jnp.where(zero, 1.0, b))

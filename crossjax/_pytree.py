@@ -5,7 +5,7 @@ without a recompile) and whose structure (bits, sizes, names, strategies) is sta
 
     @spec
     class ADC:
-        bits: int = static(8)      # structure: part of the compilation key
+        bits: int = static(default=8)      # structure: part of the compilation key
         range: float = 10.0        # a leaf
 
 JAX rebuilds specs inside transformations, with tracers in place of numbers, so every check looks at
@@ -25,21 +25,21 @@ import numpy as np
 T = TypeVar("T")
 
 
-def static(default: Any = dataclasses.MISSING) -> Any:
+def static(*, default: Any = dataclasses.MISSING) -> Any:
     """A field that is structure: hashable, compared by value, and never traced."""
     return dataclasses.field(default=default, metadata={"static": True})
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(static, dataclasses.field))
 def spec(cls: type[T]) -> type[T]:
-    """Make ``cls`` a frozen dataclass and a pytree; its optional ``check`` method validates concrete values.
+    """Make ``cls`` a frozen dataclass and a pytree; its optional ``_check`` method validates concrete values.
 
     Numbers are canonicalised at construction: Python and NumPy scalars become ``float``, sequences become
     tuples. One kind of leaf means one compilation, whatever kind of number the user wrote.
     """
-    check: Callable[[Any], None] = getattr(cls, "check", lambda self: None)
+    check: Callable[[Any], None] = getattr(cls, "_check", lambda self: None)
 
-    def __post_init__(self: Any) -> None:
+    def post_init(self: Any) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             fixed = _structure(value) if field.metadata.get("static") else _number(value)
@@ -47,7 +47,7 @@ def spec(cls: type[T]) -> type[T]:
                 object.__setattr__(self, field.name, fixed)
         check(self)
 
-    cls.__post_init__ = __post_init__  # type: ignore[attr-defined]
+    cls.__post_init__ = post_init  # type: ignore[attr-defined]
     return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True)(cls))
 
 

@@ -52,9 +52,7 @@ def _program(
     """
     from crossjax.experiments.program_file import program_file
 
-    program_file(
-        weights, tile=tile, method_name=method, chips=chips, layout=layout, seed=seed, out=out, force=force
-    )
+    program_file(weights, tile=tile, method_name=method, chips=chips, layout=layout, seed=seed, out=out, force=force)
 
 
 def _bench(peers: bool = False, out: Path | None = None, force: bool = False) -> None:
@@ -65,8 +63,11 @@ def _bench(peers: bool = False, out: Path | None = None, force: bool = False) ->
         out: folder for the results (default runs/bench).
         force: replace an existing folder.
     """
+    import jax
+
     from crossjax.experiments.bench import bench
 
+    jax.config.update("jax_enable_compilation_cache", False)  # compile times as a user meets them first
     bench(out, peers=peers, force=force)
 
 
@@ -76,7 +77,9 @@ def main(argv: list[str] | None = None) -> None:
     _keep_memory()
     commands = {"quickstart": _quickstart, "program": _program, "bench": _bench}
     try:
-        tyro.extras.subcommand_cli_from_dict(commands, prog="crossjax", description=__doc__.split("\n")[0], args=argv)
+        tyro.extras.subcommand_cli_from_dict(
+            commands, prog="crossjax", description=(__doc__ or "").split("\n")[0], args=argv
+        )
     except (ValueError, OSError, TypeError) as error:
         if os.environ.get("CROSSJAX_DEBUG"):
             raise

@@ -78,12 +78,12 @@ def _tensors(path: Path, kind: str) -> dict[str, np.ndarray]:
         if kind == ".npy":
             return {path.stem: np.load(path, allow_pickle=False)}
         if kind == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 return {name: archive[name] for name in archive.files}
         from safetensors import safe_open
 
         with safe_open(path, framework="numpy") as archive:
-            return {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
+            return {name: archive.get_tensor(name) for name in archive.keys()}
     except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path.name} is truncated or not a {kind} file: {error}") from error
     except Exception as error:  # safetensors raises its own type, with no public base

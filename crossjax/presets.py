@@ -1,7 +1,7 @@
 """Named hardware, each number with its source: where most notebooks start.
 
-    tile = cx.presets.hermes()
-    tile = cx.replace(tile, adc=cx.ADC(bits=6), **{"device.g_max": 18.0})
+tile = cx.presets.hermes()
+tile = cx.replace(tile, adc=cx.ADC(bits=6), **{"device.g_max": 18.0})
 """
 
 from __future__ import annotations
@@ -62,9 +62,7 @@ def standard(rows: int = 512, cols: int = 512) -> Tile:
 
     8-bit DAC (input range 1) and ADC (range 10) of 254 steps, output noise 0.04, one digital scale per column.
     """
-    return Tile(
-        rows, cols, device=devices.pcm(), dac=DAC(range=1.0), adc=ADC(range=10.0), noise=0.04, scaling="column"
-    )
+    return Tile(rows, cols, device=devices.pcm(), dac=DAC(range=1.0), adc=ADC(range=10.0), noise=0.04, scaling="column")
 
 
 PRESETS: dict[str, Callable[..., Tile]] = {

@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -174,14 +175,13 @@ def file_digest(path: Path) -> str:
 def versions() -> dict[str, str]:
     """Versions that decide a result."""
     import jax
-    import jaxlib
 
     from crossjax import __version__
 
     return {
         "crossjax": __version__,
         "jax": jax.__version__,
-        "jaxlib": jaxlib.__version__,
+        "jaxlib": metadata.version("jaxlib"),
         "numpy": np.__version__,
         "python": platform.python_version(),
     }

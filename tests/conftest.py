@@ -2,6 +2,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import settings
+
+settings.register_profile("crossjax", deadline=None)
+settings.load_profile("crossjax")
 
 
 @pytest.fixture
@@ -29,4 +33,6 @@ def check_gradients(f, tree, rtol=1e-5, atol=1e-9, step=1e-6, samples=6):
             h = step * (abs(float(leaf[index])) or 1.0)
             both = [g([*leaves[:n], leaf.at[index].add(s * h), *leaves[n + 1 :]]) for s in (1, -1)]
             wanted = float(both[0] - both[1]) / (2 * h)
-            np.testing.assert_allclose(float(gradient[n][index]), wanted, rtol=rtol, atol=atol, err_msg=f"leaf {n} {index}")
+            np.testing.assert_allclose(
+                float(gradient[n][index]), wanted, rtol=rtol, atol=atol, err_msg=f"leaf {n} {index}"
+            )

@@ -26,7 +26,7 @@ WEIGHTS = hnp.arrays(np.float32, (5, 3), elements=st.floats(-1, 1, width=32))
 
 @pytest.mark.parametrize("name", CELLS)
 @given(w=WEIGHTS, g_min=st.sampled_from([0.0, 2.0]))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_decode_inverts_encode_within_the_devices_range(name, w, g_min):
     cell = CELLS[name]
     g = cell.encode(jnp.asarray(w), g_min, 20.0)

@@ -10,14 +10,16 @@ from crossjax import ADC, DAC, percentile_range
 from crossjax.circuits import ColumnSpread
 
 
-@pytest.mark.parametrize("bits, levels, steps", [(8, None, 255), (1, None, 2), (None, None, None), (None, 420, 420), (8, 7, 7)])
+@pytest.mark.parametrize(
+    "bits, levels, steps", [(8, None, 255), (1, None, 2), (None, None, None), (None, 420, 420), (8, 7, 7)]
+)
 def test_level_counts(bits, levels, steps):
     assert DAC(bits=bits, levels=levels).steps == steps
     assert ADC(bits=bits, levels=levels).steps == steps
 
 
 @given(st.integers(2, 9), st.integers(1, 9))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_slices_add_up_to_the_rounded_input(bits, slice_bits):
     dac = DAC(bits=bits, slice_bits=slice_bits)
     u = jnp.linspace(-1.2, 1.2, 301)

@@ -49,7 +49,9 @@ def test_pcm_median_programming_error():
 def test_programming_error_scales_with_g_max():
     small, large = devices.pcm(25.0), devices.pcm(50.0)
     np.testing.assert_allclose(
-        2 * small.programming.deviation(jnp.array([5.0]), 25.0), large.programming.deviation(jnp.array([10.0]), 50.0), rtol=1e-6
+        2 * small.programming.deviation(jnp.array([5.0]), 25.0),
+        large.programming.deviation(jnp.array([10.0]), 50.0),
+        rtol=1e-6,
     )
 
 
@@ -101,12 +103,22 @@ def hermes_reference(x, pairs):
     mean = np.where(x < 0.0945, np.clip(-0.0387 * log - 0.0182, 0.072, 0.13), -0.0436 * x**2 - 0.0126 * x + 0.0736)
     if pairs == 2:
         sigma = 0.16603222 + 4.71806468 * x - 8.48101252 * x**2 + 4.68961419 * x**3
-        spread = np.where(x < 0.3055, np.clip(-0.0117 * log - 0.0057, 0.0091, 0.04), -0.0118 * x**2 + 0.0093 * x + 0.0073)
-        q = np.where(x < 0.16, np.clip(-0.0117 * log - 0.0069, 0.015, 0.04), 0.0069 * x**3 - 0.0280 * x**2 + 0.0211 * x + 0.0123)
+        spread = np.where(
+            x < 0.3055, np.clip(-0.0117 * log - 0.0057, 0.0091, 0.04), -0.0118 * x**2 + 0.0093 * x + 0.0073
+        )
+        q = np.where(
+            x < 0.16, np.clip(-0.0117 * log - 0.0069, 0.015, 0.04), 0.0069 * x**3 - 0.0280 * x**2 + 0.0211 * x + 0.0123
+        )
     else:
         sigma = 0.15781817 + 2.32443916 * x - 2.16310839 * x**2 + 0.68841818 * x**3
-        spread = np.where(x < 0.3039, np.clip(-0.0120 * log - 0.0023, 0.0124, 0.04), -0.0165 * x**2 + 0.0116 * x + 0.0104)
-        q = np.where(x < 0.1591, np.clip(-0.0078 * log + 0.0038, 0.0179, 0.04), 0.0664 * x**3 - 0.1352 * x**2 + 0.0768 * x + 0.0088)
+        spread = np.where(
+            x < 0.3039, np.clip(-0.0120 * log - 0.0023, 0.0124, 0.04), -0.0165 * x**2 + 0.0116 * x + 0.0104
+        )
+        q = np.where(
+            x < 0.1591,
+            np.clip(-0.0078 * log + 0.0038, 0.0179, 0.04),
+            0.0664 * x**3 - 0.1352 * x**2 + 0.0768 * x + 0.0088,
+        )
     return sigma, mean, spread, q
 
 
@@ -164,7 +176,7 @@ def test_mvm_read_noise_of_pcm_and_of_the_pulse_model():
 
 
 def test_set_pulses_reproduce_the_published_growth():
-    """Mean and deviation after 1, 5, 10, 20 SET pulses, Nandakumar 2018 (40,000 devices: standard errors ≤ 0.014 µS)."""
+    """Mean and deviation after 1, 5, 10, 20 SET pulses, Nandakumar 2018 (40,000 devices)."""
     model, device = SetPulses(), devices.pcm_pulsed()
     key = jax.random.key(0)
     g, p = model.reset(key, (40_000,)), jnp.ones(40_000)
@@ -337,7 +349,9 @@ def test_changing_a_number_does_not_recompile():
 
 def test_a_number_can_be_swept():
     sweep = jax.vmap(lambda s: devices.noisy(sigma=0.0).programming.sigma.value + s)(jnp.arange(3.0))
-    stacked = jax.tree.map(lambda *a: jnp.stack([jnp.asarray(v) for v in a]), *[devices.pcm(g) for g in (20.0, 25.0, 30.0)])
+    stacked = jax.tree.map(
+        lambda *a: jnp.stack([jnp.asarray(v) for v in a]), *[devices.pcm(g) for g in (20.0, 25.0, 30.0)]
+    )
     sigma = jax.vmap(lambda d: d.programming.deviation(d.g_max * 0.5, d.g_max))(stacked)
     np.testing.assert_allclose(sigma, np.array([20, 25, 30]) / 25 * float(sigma[1]), rtol=1e-5)
     assert sweep.shape == (3,)

@@ -90,7 +90,9 @@ def test_model_gradient_knows_saturated_outputs():
     assert errors["vjp"] <= errors["outer"] * 1.05
 
 
-@pytest.mark.parametrize("how", [cx.OneShot(), cx.Iterative(iterations=7), cx.GDP(iterations=9, batch=64)], ids=lambda h: type(h).__name__)
+@pytest.mark.parametrize(
+    "how", [cx.OneShot(), cx.Iterative(iterations=7), cx.GDP(iterations=9, batch=64)], ids=lambda h: type(h).__name__
+)
 def test_all_methods_return_the_same_history(key, how):
     count = getattr(how, "iterations", 1)
     tile = cx.replace(cx.presets.hermes(), rows=16, cols=16)
@@ -196,7 +198,11 @@ class Instrument:
         self._g[hit] = self._aim[hit] + self.noise * self.rng.normal(size=hit.sum())
 
 
-@pytest.mark.parametrize("how, most", [(cx.Iterative(iterations=10), 0.10), (cx.GDP(iterations=40, batch=1024), 0.05)], ids=["Iterative", "GDP"])
+@pytest.mark.parametrize(
+    "how, most",
+    [(cx.Iterative(iterations=10), 0.10), (cx.GDP(iterations=40, batch=1024), 0.05)],
+    ids=["Iterative", "GDP"],
+)
 def test_an_instrument_is_programmed_by_the_same_methods(key, how, most):
     core, w = Instrument(64, 32), np.clip(np.random.default_rng(1).normal(size=(64, 32)), -3, 3) / 3
     history = cx.program_core(key, core, w, how, write_noise=0.02, level=0.1)

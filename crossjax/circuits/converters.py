@@ -21,7 +21,7 @@ from crossjax._random import named, normal
 
 
 def levels_of(bits: int | None, levels: int | None) -> int | None:
-    """Number of levels of a converter: ``levels`` if given, else 2^bits − 1 (symmetric), 2 for one bit, None for none."""
+    """Levels of a converter: ``levels`` if given, else 2^bits − 1 (symmetric), 2 for one bit, None for no bits."""
     if levels is not None:
         return levels
     if bits is None:
@@ -49,13 +49,13 @@ class DAC:
         scaling: "fixed", or "absmax" to rescale every vector by its largest magnitude (noise management).
     """
 
-    bits: int | None = static(8)
+    bits: int | None = static(default=8)
     range: float = 1.0
-    levels: int | None = static(None)
-    slice_bits: int | None = static(None)
-    scaling: str = static("fixed")
+    levels: int | None = static(default=None)
+    slice_bits: int | None = static(default=None)
+    scaling: str = static(default="fixed")
 
-    def check(self) -> None:
+    def _check(self) -> None:
         _check_resolution(self)
         check_range(self, "range", low=0, strict=True)
         check_choice(self, "scaling", ("fixed", "absmax"))
@@ -134,15 +134,15 @@ class ADC:
             it fits (bound management, at most 2^-10).
     """
 
-    bits: int | None = static(8)
+    bits: int | None = static(default=8)
     range: float | Array = 10.0
-    levels: int | None = static(None)
+    levels: int | None = static(default=None)
     gain: float | None = None
     offset: float | None = None
     inl: float | None = None
-    on_saturation: str = static("clip")
+    on_saturation: str = static(default="clip")
 
-    def check(self) -> None:
+    def _check(self) -> None:
         _check_resolution(self)
         check_range(self, "range", low=0, strict=True)
         for name in ("gain", "offset", "inl"):

@@ -65,10 +65,10 @@ class Device:
     write: Write = Rewrite()
     faults: Faults | None = None
     g_min: float = 0.0
-    reset_zero: bool = static(False)
-    parallel: int = static(1)
+    reset_zero: bool = static(default=False)
+    parallel: int = static(default=1)
 
-    def check(self) -> None:
+    def _check(self) -> None:
         check_range(self, "g_max", low=0, strict=True)
         check_range(self, "g_min", low=0)
         if isinstance(self.g_min, float) and isinstance(self.g_max, float) and self.g_min >= self.g_max:

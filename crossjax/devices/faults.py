@@ -33,7 +33,7 @@ class Faults:
     high: float = 0.0
     anywhere: float = 0.0
 
-    def check(self) -> None:
+    def _check(self) -> None:
         for name in ("low", "high", "anywhere"):
             check_range(self, name, low=0, high=1)
         total = self.low + self.high + self.anywhere

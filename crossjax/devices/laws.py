@@ -23,7 +23,7 @@ class Constant:
 
     value: float
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array) -> Array:  # noqa: D102
         return jnp.full_like(x, self.value)
 
 
@@ -33,7 +33,7 @@ class Polynomial:
 
     coefficients: tuple[float, ...]
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array) -> Array:  # noqa: D102
         value = jnp.zeros_like(x)
         for c in reversed(self.coefficients):
             value = value * x + c
@@ -49,7 +49,7 @@ class ClippedLog:
     low: float
     high: float
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array) -> Array:  # noqa: D102
         return jnp.clip(self.slope * safe_log(x) + self.offset, self.low, self.high)
 
 
@@ -61,7 +61,7 @@ class ClippedPower:
     power: float
     cap: float
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array) -> Array:  # noqa: D102
         return jnp.minimum(self.scale * jnp.exp(-self.power * safe_log(x)), self.cap)
 
 
@@ -73,7 +73,7 @@ class ClippedLine:
     offset: float
     low: float = 0.0
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array) -> Array:  # noqa: D102
         return jnp.maximum(self.slope * x + self.offset, self.low)
 
 
@@ -85,5 +85,5 @@ class Branches:
     below: Law
     above: Law
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array) -> Array:  # noqa: D102
         return jnp.where(x < self.split, self.below(x), self.above(x))

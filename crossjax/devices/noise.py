@@ -28,9 +28,9 @@ class ProgrammingError:
 
     sigma: Law
     g_ref: float
-    distribution: str = static("normal")
+    distribution: str = static(default="normal")
 
-    def check(self) -> None:
+    def _check(self) -> None:
         check_range(self, "g_ref", low=0, strict=True)
         check_choice(self, "distribution", ("normal", "uniform"))
 
@@ -58,7 +58,7 @@ class PowerLawDrift:
     spread: Law | None
     t_0: float
 
-    def check(self) -> None:
+    def _check(self) -> None:
         check_range(self, "t_0", low=0, strict=True)
 
     def exponent(self, key: Array, x: Array) -> Array:
@@ -86,7 +86,7 @@ class FlickerNoise:
     t_0: float
     t_read: float
 
-    def check(self) -> None:
+    def _check(self) -> None:
         check_range(self, "t_0", low=0, strict=True)
         check_range(self, "t_read", low=0, strict=True)
 
@@ -110,7 +110,7 @@ class ReadNoise:
     variance: Law
     g_ref: float
 
-    def check(self) -> None:
+    def _check(self) -> None:
         check_range(self, "g_ref", low=0, strict=True)
 
     def at(self, g: Array, g_max: Array | float) -> Array:

@@ -55,26 +55,16 @@ def hermes(devices_per_polarity: int = 2, *, reset_zero: bool = False) -> Device
     if devices_per_polarity == 2:
         g_max, t_0 = 20.7, 300.0
         sigma = Polynomial((0.16603222, 4.71806468, -8.48101252, 4.68961419))
-        spread = Branches(
-            0.3055, ClippedLog(-0.0117, -0.0057, 0.0091, 0.04), Polynomial((0.0073, 0.0093, -0.0118))
-        )
-        q = Branches(
-            0.16, ClippedLog(-0.0117, -0.0069, 0.015, 0.04), Polynomial((0.0123, 0.0211, -0.0280, 0.0069))
-        )
+        spread = Branches(0.3055, ClippedLog(-0.0117, -0.0057, 0.0091, 0.04), Polynomial((0.0073, 0.0093, -0.0118)))
+        q = Branches(0.16, ClippedLog(-0.0117, -0.0069, 0.015, 0.04), Polynomial((0.0123, 0.0211, -0.0280, 0.0069)))
     elif devices_per_polarity == 1:
         g_max, t_0 = 10.35, 200.0
         sigma = Polynomial((0.15781817, 2.32443916, -2.16310839, 0.68841818))
-        spread = Branches(
-            0.3039, ClippedLog(-0.0120, -0.0023, 0.0124, 0.04), Polynomial((0.0104, 0.0116, -0.0165))
-        )
-        q = Branches(
-            0.1591, ClippedLog(-0.0078, 0.0038, 0.0179, 0.04), Polynomial((0.0088, 0.0768, -0.1352, 0.0664))
-        )
+        spread = Branches(0.3039, ClippedLog(-0.0120, -0.0023, 0.0124, 0.04), Polynomial((0.0104, 0.0116, -0.0165)))
+        q = Branches(0.1591, ClippedLog(-0.0078, 0.0038, 0.0179, 0.04), Polynomial((0.0088, 0.0768, -0.1352, 0.0664)))
     else:
         raise ValueError(f"the HERMES cell has 1 or 2 devices per polarity, got {devices_per_polarity!r}")
-    mean = Branches(
-        0.0945, ClippedLog(-0.0387, -0.0182, 0.072, 0.13), Polynomial((0.0736, -0.0126, -0.0436))
-    )
+    mean = Branches(0.0945, ClippedLog(-0.0387, -0.0182, 0.072, 0.13), Polynomial((0.0736, -0.0126, -0.0436)))
     error = ProgrammingError(sigma, g_ref=g_max)
     return Device(
         g_max=g_max,

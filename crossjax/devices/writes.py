@@ -32,7 +32,7 @@ class Write(Protocol):
     def pulse(
         self, key: Array, memory: Any, g: Array, request: Array, g_max: Array | float
     ) -> tuple[Array, Any, Array]:
-        """Conductance, memory and number of pulses after requesting a change of ``request`` µS (0: no pulse)."""
+        """Conductance, memory and number of pulses after a request for a change in µS (0: no pulse)."""
         ...
 
     def deviation(self, g: Array, g_max: Array | float) -> Array:
@@ -52,7 +52,7 @@ class Rewrite:
     error: ProgrammingError | None = None
     noise: float = 1.0
 
-    def check(self) -> None:
+    def _check(self) -> None:
         check_range(self, "noise", low=0)
 
     def start(self, key: Array, shape: tuple[int, ...], g_max: Array | float) -> Array:
@@ -83,9 +83,10 @@ class MeltQuench:
     """Partial RESET of PCM: a pulse of amplitude A leaves g = g_max (1 − s(A − δ)) plus write noise.
 
     ``s`` is an S-shaped curve of two parabolas, 2u² and 1 − 2(1 − u)², between amplitude 0 (crystalline) and 1
-    (fully amorphous), and δ a threshold of each cell, drawn once per chip. The controller knows the mean curve only: it turns a wanted
-    conductance into an amplitude by the inverse of the mean curve, so the first pulse lands as far off as the
-    cell's threshold says, and later requests walk along the curve. History does not matter: a melt erases it.
+    (fully amorphous), and δ a threshold of each cell, drawn once per chip. The controller knows the mean curve
+    only: it turns a wanted conductance into an amplitude by the inverse of the mean curve, so the first pulse
+    lands as far off as the cell's threshold says, and later requests walk along the curve. History does not
+    matter: a melt erases it.
 
     Attributes:
         error: the device's programming error (σ_P), of which a pulse's write noise is a fraction.
@@ -97,7 +98,7 @@ class MeltQuench:
     noise: float = 0.7
     spread: float = 0.05
 
-    def check(self) -> None:
+    def _check(self) -> None:
         check_range(self, "noise", low=0)
         check_range(self, "spread", low=0, high=1)
 
@@ -159,9 +160,9 @@ class SetPulses:
     decay: float = 2.6
     g_low: float = 0.1
     reset_spread: float = 0.1
-    max_pulses: int = static(20)
+    max_pulses: int = static(default=20)
 
-    def check(self) -> None:
+    def _check(self) -> None:
         check_range(self, "decay", low=0, strict=True)
         check_range(self, "g_low", low=0)
         check_range(self, "reset_spread", low=0)
@@ -178,9 +179,9 @@ class SetPulses:
     def set_once(self, key: Array, p: Array, g: Array, g_max: Array | float) -> tuple[Array, Array]:
         """(g, P) after one SET pulse on every device."""
         p = p * jnp.exp(-1.0 / self.decay)
-        step = self._mean_step(g, p) + (
-            self.spread[0] + self.spread[1] * g + self.spread[2] * p
-        ) * normal(key, g.shape, g.dtype)
+        step = self._mean_step(g, p) + (self.spread[0] + self.spread[1] * g + self.spread[2] * p) * normal(
+            key, g.shape, g.dtype
+        )
         return jnp.clip(g + step, self.g_low, g_max), p
 
     def pulse(
@@ -220,5 +221,3 @@ class SetPulses:
 
         _, worth = lax.scan(step, (g, p), None, length=self.max_pulses)
         return jnp.sum(worth, axis=0, dtype=jnp.int32)
-
-

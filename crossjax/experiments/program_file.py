@@ -107,7 +107,9 @@ def write(run: report.Run, results: dict[str, dict[str, Any]], skipped: dict[str
     )
     figure, (axis,) = plots.new(1, width=max(4.6, 0.32 * len(names) + 1.5), height=3.8)
     errors = [np.asarray(r["mvm_error"], float) for r in rows]
-    axis.bar(range(len(names)), [e.mean() for e in errors], yerr=[e.std() for e in errors], color=plots.COLOURS[method_name])
+    axis.bar(
+        range(len(names)), [e.mean() for e in errors], yerr=[e.std() for e in errors], color=plots.COLOURS[method_name]
+    )
     axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
     axis.set(ylabel="MVM error", title=f"{plots.LABELS[method_name]}, every matrix")
     run.plot("matrices", figure)

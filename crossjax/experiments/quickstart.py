@@ -36,7 +36,7 @@ def quickstart(out: Path | None = None, *, chips: int = 8, seed: int = 0, force:
     """
     if chips < 1:
         raise ValueError(f"chips must be at least 1, got {chips}")
-    inputs = {"chips": chips, "seed": seed, "tile": "hermes, 3 % column gain", "network": SIZES}
+    inputs = {"chips": chips, "seed": seed, "tile": "hermes, 8-bit ADC, 3 % column gain spread", "network": SIZES}
     with report.open_run("quickstart", out, inputs, force=force) as run:
         key = jax.random.key(seed)
         train, test = data(named(key, "split"))
@@ -50,9 +50,7 @@ def quickstart(out: Path | None = None, *, chips: int = 8, seed: int = 0, force:
             bar = progress.add_task("programming", total=len(METHODS))
             for name in METHODS:
                 progress.update(bar, description=f"programming {chips} chips: {plots.LABELS[name]}")
-                results[name] = run.stage(
-                    name, lambda name=name: measure(keys, METHODS[name](), params, ranges, test)
-                )
+                results[name] = run.stage(name, lambda name=name: measure(keys, METHODS[name](), params, ranges, test))
                 progress.advance(bar)
         return write(run, results, digital, chips)
 
@@ -69,7 +67,8 @@ def train_network(key: Array, x: Array, y: Array, *, epochs: int = 40, batch: in
     """A multilayer perceptron trained by Adam in float32: weights (rows = inputs, cols = outputs) and biases."""
     ks = jax.random.split(key, len(SIZES))
     start = [
-        (jax.random.normal(k, (a, b)) * (2 / a) ** 0.5, jnp.zeros(b)) for k, a, b in zip(ks, SIZES, SIZES[1:], strict=False)
+        (jax.random.normal(k, (a, b)) * (2 / a) ** 0.5, jnp.zeros(b))
+        for k, a, b in zip(ks, SIZES, SIZES[1:], strict=False)
     ]
     optimiser = optax.adamw(1e-3, weight_decay=1e-2)
 
@@ -111,11 +110,17 @@ def accuracy(logits: Array, labels: Array) -> Array:
     return jnp.mean(jnp.argmax(logits, axis=-1) == labels)
 
 
+def hardware(input_range: float) -> cx.Tile:
+    """The core of the studies of gradient-descent programming: HERMES, 8-bit ADC, 3 % spread of column gains."""
+    tile = cx.presets.hermes(gain=0.03)
+    return cx.replace(tile, **{"dac.range": input_range, "adc.levels": None, "adc.bits": 8})
+
+
 def measure(
     keys: Array, method: Method, params: Params, ranges: list[float], test: tuple[Array, Array]
 ) -> dict[str, Any]:
     """Program the network on a population of chips; accuracy and MVM error at every time, with and without GDC."""
-    tiles = [cx.replace(cx.presets.hermes(gain=0.03), **{"dac.range": r}) for r in ranges]
+    tiles = [hardware(r) for r in ranges]
     inputs = activations(params, test[0])
 
     @jax.jit

@@ -20,7 +20,8 @@ from crossjax._random import named
 from crossjax.circuits.converters import ColumnSpread
 from crossjax.devices.device import DeviceState
 from crossjax.tiles.cells import deviation
-from crossjax.tiles.tile import Reading, Tile, conduct, forward
+from crossjax.tiles.mvm import conduct, forward
+from crossjax.tiles.tile import Reading, Tile
 
 
 @runtime_checkable
@@ -60,11 +61,14 @@ class SimulatedCore:
 
     def mvm(self, key: Array, x: Array) -> Array:
         """Outputs (batch, c) for inputs (batch, r) in [−1, 1], all noise and converters included."""
-        return forward(key, self.tile, self.reading(), x[None])[0, :, 0]
+        y = forward(key, self.tile, self.reading(), x[None])[0, :, 0]
+        return y if self.used is None else jnp.where(jnp.any(self.used, axis=0), y, 0.0)
 
     def pulse(self, key: Array, change: Array) -> tuple[SimulatedCore, Array]:
         """The core after write pulses for the requested changes of weight (r, c), and how many pulses that took."""
         device = self.tile.device
+        if self.used is not None:
+            change = jnp.where(self.used, change, 0.0)
         target = self.tile.cell.correct(self.target, change, device.g_min, device.g_max)
         cells, pulses = device.pulse(key, self.cells, target - self.target)
         return replace(self, cells=cells, target=target), jnp.sum(pulses)
@@ -90,6 +94,10 @@ class SimulatedCore:
         """What the core conducts while it is being programmed (t = 0)."""
         g = self.cells.g[:, None, None]
         w, variance = conduct(self.tile, g, self.shape)
+        if self.used is not None and not self.tile.cell.extra_columns:
+            off = ~self.used[None, :, None, None, :]
+            w = jnp.where(off, 0.0, w)
+            variance = None if variance is None else jnp.where(off, 0.0, variance)
         columns = jax.tree.map(lambda a: a[None, :, None], self.columns)
         return Reading(w, variance, jnp.ones((1, 1, 1), w.dtype), columns, self.shape)
 
@@ -127,7 +135,7 @@ class Instrument:
 
 AnyCore = SimulatedCore | Instrument
 State = TypeVar("State")
-Step = Callable[[AnyCore, State, Array, Array], tuple[AnyCore, State, dict[str, Array]]]
+Step = Callable[[AnyCore, State, Array, Array], tuple[AnyCore, State, Any]]
 
 
 def iterate(step: Step[State], core: AnyCore, state: State, key: Array, count: int) -> tuple[AnyCore, State, Any]:
@@ -143,7 +151,7 @@ def iterate(step: Step[State], core: AnyCore, state: State, key: Array, count: i
             records.append(record)
         return core, state, jax.tree.map(lambda *values: jnp.stack(values), *records)
 
-    def body(carry: tuple[AnyCore, State], at: tuple[Array, Array]) -> tuple[tuple[AnyCore, State], dict[str, Array]]:
+    def body(carry: tuple[AnyCore, State], at: tuple[Array, Array]) -> tuple[tuple[AnyCore, State], Any]:
         core, state, record = step(carry[0], carry[1], *at)
         return (core, state), record
 

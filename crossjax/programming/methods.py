@@ -67,7 +67,9 @@ class OneShot:
             core, pulses = core.pulse(key, weights)
         else:
             core, pulses = self._program(key, core, weights), jnp.asarray(core.cells.g.size)
-        sums = measure(*_probe(key, core, weights, loudest), core.weights(), weights, _used(core), pulses, jnp.ones_like(weights))
+        sums = measure(
+            *_probe(key, core, weights, loudest), core.weights(), weights, _used(core), pulses, jnp.ones_like(weights)
+        )
         return core, jax.tree.map(lambda a: jnp.asarray(a)[None], sums)
 
     def _program(self, key: Array, core: SimulatedCore, weights: Array) -> SimulatedCore:
@@ -104,13 +106,13 @@ class Iterative:
         keep: a cell once verified is never touched again; if False it is verified at every iteration.
     """
 
-    iterations: int = static(55)
-    reads: int = static(5)
+    iterations: int = static(default=55)
+    reads: int = static(default=5)
     step: float = 0.5
     tolerance: float | None = None
-    keep: bool = static(True)
+    keep: bool = static(default=True)
 
-    def check(self) -> None:
+    def _check(self) -> None:
         check_count(self, "iterations")
         check_count(self, "reads")
         check_range(self, "step", low=0, high=2, strict=True)
@@ -121,15 +123,17 @@ class Iterative:
         core, first = core.pulse(named(key, "first"), weights)
         tolerance = jnp.maximum(0.2 * core.level, 0.01) if self.tolerance is None else self.tolerance
 
-        def step(
-            core: AnyCore, done: Array, key: Array, k: Array
-        ) -> tuple[AnyCore, Array, dict[str, Array]]:
+        def step(core: AnyCore, done: Array, key: Array, k: Array) -> tuple[AnyCore, Array, Sums]:
             error = self.read(named(key, "verify"), core, weights.shape[0]) - weights
             inside = jnp.abs(error) <= tolerance
             done = (done | inside) if self.keep else inside
             core, pulses = core.pulse(named(key, "pulse"), jnp.where(done, 0.0, -self.step * error))
             pulses = pulses + jnp.where(k == 0, first, 0)
-            return core, done, measure(*_probe(key, core, weights, loudest), core.weights(), weights, _used(core), pulses, done)
+            return (
+                core,
+                done,
+                measure(*_probe(key, core, weights, loudest), core.weights(), weights, _used(core), pulses, done),
+            )
 
         core, _, sums = iterate(step, core, jnp.zeros(weights.shape, bool), key, self.iterations)
         return core, sums
@@ -168,18 +172,18 @@ class GDP:
             model, which knows each column's gain and leaves out saturated outputs.
     """
 
-    iterations: int = static(100)
-    batch: int = static(2048)
+    iterations: int = static(default=100)
+    batch: int = static(default=2048)
     step: float = 0.5
     decay: float = 0.0
     drive: float = 0.6
     dead_zone: float = 0.3
     confidence: float = 1.0
-    memory: int = static(20)
-    patience: int | None = static(None)
-    gradient: str = static("outer")
+    memory: int = static(default=20)
+    patience: int | None = static(default=None)
+    gradient: str = static(default="outer")
 
-    def check(self) -> None:
+    def _check(self) -> None:
         check_count(self, "iterations")
         check_count(self, "batch")
         check_count(self, "memory")

@@ -15,7 +15,8 @@ from crossjax._random import named, split
 from crossjax.programming.core import Core, Instrument, SimulatedCore
 from crossjax.programming.history import History, merge
 from crossjax.programming.methods import GDP, Iterative, Method, OneShot
-from crossjax.tiles.tile import Chip, Reading, Tile, check_weights, drive, finish, mvm, start, test_inputs
+from crossjax.tiles.mvm import finish, mvm
+from crossjax.tiles.tile import Chip, Reading, Tile, check_weights, drive, normalise, start, test_inputs
 
 METHODS: dict[str, type] = {"one-shot": OneShot, "iterative": Iterative, "gdp": GDP}
 
@@ -31,9 +32,7 @@ def method(name: str) -> Method:
     return METHODS[name]()
 
 
-def program(
-    key: Array, tile: Tile, weights: Array | np.ndarray, method: Method = OneShot()
-) -> tuple[Chip, History]:
+def program(key: Array, tile: Tile, weights: Array | np.ndarray, method: Method = OneShot()) -> tuple[Chip, History]:
     """Build a chip for ``weights`` and program it.
 
     The matrix is cut into tiles; every tile is programmed on its own, through its own converters, all at once.
@@ -63,19 +62,18 @@ def _program(key: Array, tile: Tile, w: Array, method: Method) -> tuple[Chip, Hi
     chip, target = start(named(key, "chip"), tile, w)
     down, across = target.shape[:2]
     cells = jax.tree.map(lambda a: a.reshape(a.shape[0], down * across, *a.shape[3:]).swapaxes(0, 1), chip.cells)
-    columns = jax.tree.map(
-        lambda a: a.swapaxes(1, 2).reshape(down * across, a.shape[1], a.shape[3]), chip.columns
-    )
+    columns = jax.tree.map(lambda a: a.swapaxes(1, 2).reshape(down * across, a.shape[1], a.shape[3]), chip.columns)
     grid = tile.grid(chip.shape)
     used = jnp.asarray(grid.mask()).reshape(down * across, grid.r, grid.c) if grid.padded else None
     loudest = jnp.repeat(drive(tile, target, wanted=10.0)[:, 0, 0], across)
 
-    def one(key: Array, cells, columns, used, target: Array, loudest: Array):  # noqa: ANN001, ANN202
+    def one(key: Array, cells, columns, used, target: Array, loudest: Array):
         g = jnp.full(cells.g.shape, tile.device.g_min, target.dtype)
         if tile.cell.extra_columns:  # the reference column is set once, whatever the weights
             g = tile.cell.encode(jnp.zeros_like(target), tile.device.g_min, tile.device.g_max)
             cells, _ = tile.device.pulse(named(key, "reference"), cells, g - tile.device.g_min)
         core, sums = method.run(key, SimulatedCore(tile, cells, g, columns, used), target, loudest)
+        assert isinstance(core, SimulatedCore)
         return core.cells, sums
 
     axes = (0, 0, 0, None if used is None else 0, 0, 0)
@@ -158,8 +156,6 @@ def mvm_error(
 
 def random_inputs(key: Array, tile: Tile, weights: Array, vectors: int) -> Array:
     """Gaussian inputs (vectors, rows) that excite a tile without saturating its converters."""
-    from crossjax.tiles.tile import normalise
-
     w, _ = normalise(tile, weights)
     u = test_inputs(key, tile, (w.shape[0], vectors, w.shape[2]), drive(tile, w))
     x = u.transpose(1, 0, 2).reshape(vectors, -1)[:, : weights.shape[0]]

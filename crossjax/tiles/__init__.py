@@ -2,7 +2,8 @@
 
 from crossjax.tiles.cells import Pairs, SharedReference, UnitCell, bit_slices
 from crossjax.tiles.grid import Grid
-from crossjax.tiles.tile import Chip, Reading, Tile, mvm, read, weights_at
+from crossjax.tiles.mvm import mvm, read, weights_at
+from crossjax.tiles.tile import Chip, Reading, Tile
 
 __all__ = [
     "Chip", "Grid", "Pairs", "Reading", "SharedReference", "Tile", "UnitCell", "bit_slices", "mvm", "read",

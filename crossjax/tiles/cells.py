@@ -79,10 +79,10 @@ class Pairs:
     """
 
     factors: tuple[float, ...] = (1.0,)
-    split: str = static("lsp_first")
-    digit_levels: int = static(2)
+    split: str = static(default="lsp_first")
+    digit_levels: int = static(default=2)
 
-    def check(self) -> None:
+    def _check(self) -> None:
         check_choice(self, "split", SPLITS)
         check_count(self, "digit_levels", low=2)
         check_range(self, "factors", low=0, strict=True)
@@ -229,7 +229,7 @@ class SharedReference:
         return y[0, ..., :-1] - y[0, ..., -1:]
 
     def variance(self, variance: Array, g_min: Array | float, g_max: Array | float) -> Array:
-        """See `UnitCell.variance` (the part that the reference's noise has in common among columns is added to each)."""
+        """See `UnitCell.variance`; the reference's noise, common to a row, is added to every column."""
         v = variance / (0.5 * (g_max - g_min)) ** 2
         return v[0, ..., :-1] + v[0, ..., -1:]
 

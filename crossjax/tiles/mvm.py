@@ -1,0 +1,236 @@
+"""The matrix-vector product of a chip, and the reading of a chip at one moment of its life.
+
+`forward` is the only product: programming, drift compensation, inference and training all call it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from crossjax._numerics import ratio, safe_sqrt
+from crossjax._pytree import is_concrete, replace
+from crossjax._random import named, normal
+from crossjax.circuits.converters import ColumnSpread
+from crossjax.tiles.tile import Chip, Reading, Reference, Tile, drive, test_inputs
+
+
+def _check_time(t: Array | float) -> None:
+    if is_concrete(t) and not (t >= 0 and math.isfinite(t)):
+        raise ValueError(f"time must be finite and ≥ 0 seconds after the first read, got {t:g}")
+
+
+# ----------------------------------------------------------------------------------------- the product
+
+
+def conduct(tile: Tile, g: Array, shape: tuple[int, int]) -> tuple[Array, Array | None]:
+    """Conductances (devices, down, across, r, c') to what an MVM multiplies with, and its noise variance.
+
+    Both are (down, r, lines, across, c'), normalised; unused cells are exactly 0.
+    """
+    cell, device = tile.cell, tile.device
+    variance = device.read_variance(g)
+    if tile.subtract == "analog":
+        w = cell.decode(g, device.g_min, device.g_max)[None]
+        v = None if variance is None else cell.variance(variance, device.g_min, device.g_max)[None]
+    else:
+        w = cell.lines(g, device.g_min, device.g_max)
+        unit = cell.lines(jnp.ones(()), device.g_min, device.g_max)
+        v = None if variance is None else variance * unit**2
+    grid = tile.grid(shape)
+    if grid.padded:
+        mask = grid.mask()
+        extra = w.shape[-1] - mask.shape[-1]
+        mask = np.concatenate([mask, np.repeat(mask[..., :1], extra, axis=-1)], axis=-1) if extra else mask
+        w = jnp.where(mask, w, 0.0)
+        v = None if v is None else jnp.where(mask, v, 0.0)
+    order = (1, 3, 0, 2, 4)
+    return w.transpose(order), None if v is None else v.transpose(order)
+
+
+def forward(key: Array, tile: Tile, reading: Reading, u: Array) -> Array:
+    """Normalised inputs to normalised outputs of every tile: the one forward path.
+
+    DAC, sum, output and read noise, ADC, input slices added up, lines combined.
+
+    Args:
+        key: for the noise of this MVM.
+        tile: the hardware.
+        reading: what it conducts.
+        u: inputs in units of the input range, (down, batch, r).
+
+    Returns:
+        (down, batch, across, c), in full inputs on full weights, before digital scales.
+    """
+    if tile.adc is not None and tile.adc.on_saturation == "halve":
+        first = line_sums(u if tile.dac is None else tile.dac.convert(u), reading.w)
+        first = tile.adc.distort(first, _per_vector(reading.columns))
+        times = tile.adc.halvings(first.reshape(*first.shape[:2], -1))
+        return _once(key, tile, reading, u / times) * times[..., None]
+    return _once(key, tile, reading, u)
+
+
+def _signals(tile: Tile, u: Array) -> Array:
+    """Word-line signals (down, slices · batch, r)."""
+    if tile.dac is None:
+        return u
+    if tile.dac.slice_bits is None:
+        return tile.dac.convert(u)
+    slices = tile.dac.slices(u)  # (slices, down, batch, r)
+    return slices.transpose(1, 0, 2, 3).reshape(u.shape[0], -1, u.shape[2])
+
+
+def line_sums(x: Array, w: Array) -> Array:
+    """(down, batch, r) times (down, r, lines, across, c') → (down, batch, lines, across, c')."""
+    flat = w.reshape(*w.shape[:2], -1)
+    if w.shape[0] == 1:  # a plain matrix product: XLA's fastest
+        y = (x[0] @ flat[0])[None]
+    else:
+        y = jnp.einsum("dbr,drn->dbn", x, flat)
+    return y.reshape(*y.shape[:2], *w.shape[2:])
+
+
+def _per_vector(columns: ColumnSpread | None) -> ColumnSpread:
+    """(down, lines, across, c') → (down, 1, lines, across, c'), to broadcast over a batch."""
+    return jax.tree.map(lambda a: a[:, None], columns or ColumnSpread())
+
+
+def _once(key: Array, tile: Tile, reading: Reading, u: Array) -> Array:
+    x = _signals(tile, u)
+    sums = line_sums(x, reading.w)
+    variance = None if reading.variance is None else line_sums(x * x, reading.variance)
+    y = _convert(key, tile, reading.columns, sums, variance)
+    if tile.dac is not None and tile.dac.slice_bits is not None:
+        weights = jnp.asarray(tile.dac.slice_weights, y.dtype)
+        y = jnp.einsum("s,dsb...->db...", weights, y.reshape(y.shape[0], len(weights), -1, *y.shape[2:]))
+    return y
+
+
+def _convert(key: Array, tile: Tile, columns: ColumnSpread | None, sums: Array, variance: Array | None) -> Array:
+    """Bit-line sums (down, batch, lines, across, c') to digital outputs (down, batch, across, c)."""
+    y = sums
+    if variance is not None:
+        sigma = safe_sqrt(variance if tile.noise is None else variance + tile.noise**2)
+        y = y + sigma * normal(named(key, "mvm"), y.shape, y.dtype)
+    elif tile.noise is not None:
+        y = y + tile.noise * normal(named(key, "mvm"), y.shape, y.dtype)
+    if tile.adc is not None:
+        y = tile.adc.convert(tile.adc.distort(y, _per_vector(columns)))
+    if tile.subtract == "digital":
+        return tile.cell.combine(jnp.moveaxis(y, 2, 0))
+    return y[:, :, 0]
+
+
+def mvm(key: Array, tile: Tile, chip: Chip | Reading, x: Array, t: Array | float = 0.0) -> Array:
+    """Matrix-vector products of a chip: y ≈ x @ weights, as the hardware computes it.
+
+    Args:
+        key: randomness of this call: noise of the MVM, and of the reading if ``chip`` is one.
+        tile: the hardware.
+        chip: a programmed chip, read at time ``t``; or a `Reading` (see `read`), whose conductances are already
+            fixed, as they are for all vectors that a network sends through at one moment.
+        x: inputs, (…, rows), in the units of the weights' inputs.
+        t: seconds after the first read, ≥ 0.
+
+    Returns:
+        Outputs (…, cols).
+
+    Raises:
+        ValueError: for a wrong inner dimension or a negative time.
+    """
+    x = jnp.asarray(x)
+    if x.ndim < 1 or x.shape[-1] != chip.shape[0]:
+        raise ValueError(f"x must end in {chip.shape[0]} rows for a {chip.shape} matrix, got shape {x.shape}")
+    _check_time(t)
+    return _mvm(key, tile, chip, x, t)
+
+
+@jax.jit
+def _mvm(key: Array, tile: Tile, chip: Chip | Reading, x: Array, t: Array | float) -> Array:
+    rows = chip.shape[0]
+    reading = chip if isinstance(chip, Reading) else _read(named(key, "read"), tile, chip, t)
+    grid = tile.grid(chip.shape)
+    flat = x.reshape(-1, rows)
+    scale = 1.0 if tile.dac is None else tile.dac.input_scale(flat)
+    u = grid.cut_inputs(flat if tile.dac is None else flat / scale)
+    y = forward(key, tile, reading, u)
+    y = jnp.sum(y * reading.scale[:, None], axis=0) if grid.down > 1 else y[0] * reading.scale
+    return (grid.join_outputs(y) * scale).reshape(*x.shape[:-1], grid.cols)
+
+
+# -------------------------------------------------------------------------------------- a chip at a time t
+
+
+def read(key: Array, tile: Tile, chip: Chip, t: Array | float = 0.0) -> Reading:
+    """The chip as it conducts ``t`` seconds after its first read: drift, 1/f noise, drift compensation.
+
+    Accumulated noise is drawn here, once: every MVM of the reading sees the same conductances.
+
+    Raises:
+        ValueError: for a negative or non-finite time.
+    """
+    _check_time(t)
+    return _read(key, tile, chip, t)
+
+
+@jax.jit
+def _read(key: Array, tile: Tile, chip: Chip, t: Array | float) -> Reading:
+    g = lax.optimization_barrier(tile.device.at(named(key, "devices"), chip.cells, t))  # drawn once, used twice
+    w, variance = conduct(tile, g, chip.shape)
+    reading = Reading(w, variance, chip.scale, chip.columns, chip.shape)
+    if chip.reference is None or tile.compensation is None:
+        return reading
+    now = line_sums(_calibration_inputs(tile, w.shape, chip.reference.drive), w)
+    return replace(reading, scale=chip.scale * drift_factor(named(key, "calibration"), tile, reading, now, chip))
+
+
+def _calibration_inputs(tile: Tile, shape: tuple[int, ...], deviation: Array) -> Array:
+    pattern = jax.random.key(0)  # a constant of the method: the same inputs at every time, on every chip
+    return test_inputs(pattern, tile, (shape[0], tile.calibration_vectors, shape[1]), deviation)
+
+
+def drift_factor(key: Array, tile: Tile, reading: Reading, now: Array, chip: Chip) -> Array:
+    """Drift compensation α(t) = s(t_0) / s(t) of every tile or column, (down, across, 1 or c).
+
+    ``s`` is the summed magnitude of the outputs for a fixed test pattern (GDC; Joshi et al. 2020).
+    """
+
+    def signal(name: str, sums: Array) -> Array:
+        y = jnp.abs(_convert(named(key, name), tile, reading.columns, sums, None))
+        return jnp.sum(y, axis=1) if tile.compensation == "column" else jnp.sum(y, axis=(1, 3))[..., None]
+
+    assert chip.reference is not None
+    return ratio(signal("reference", chip.reference.sums), signal("now", now), 1.0)
+
+
+def finish(key: Array, tile: Tile, chip: Chip, w: Array) -> Chip:
+    """End of programming: drift exponents are drawn, and drift compensation takes its reference at t = 0."""
+    chip = replace(chip, cells=tile.device.settle(named(key, "settle"), chip.cells))
+    if tile.compensation is None or (tile.device.drift is None and tile.device.flicker is None):
+        return chip
+    deviation = drive(tile, w)
+    first = _read(named(key, "first read"), tile, chip, 0.0).w
+    sums = line_sums(_calibration_inputs(tile, first.shape, deviation), first)
+    return replace(chip, reference=Reference(sums, deviation))
+
+
+def weights_at(key: Array, tile: Tile, chip: Chip, t: Array | float = 0.0) -> Array:
+    """The weights (rows, cols) that the chip's conductances stand for at time ``t``, compensation included.
+
+    Raises:
+        ValueError: for a negative or non-finite time.
+    """
+    _check_time(t)
+    return _weights_at(key, tile, chip, t)
+
+
+@jax.jit
+def _weights_at(key: Array, tile: Tile, chip: Chip, t: Array | float) -> Array:
+    reading = _read(key, tile, chip, t)
+    lines = reading.w.transpose(2, 0, 3, 1, 4)  # (lines, down, across, r, c')
+    w = tile.cell.combine(lines) if tile.subtract == "digital" else lines[0]
+    return tile.grid(chip.shape).join(w * reading.scale[:, :, None])
