@@ -1,7 +1,7 @@
 """Functions that would break a gradient, with the gradient they have here instead.
 
 * `round_through` and `quantize`: roundings whose surrogate gradient is straight-through.
-* `safe_log`, `safe_power`, `safe_sqrt`: exact where defined, finite with zero gradient at 0.
+* `safe_log`, `safe_sqrt`: exact where defined, finite with zero gradient at 0.
 * `ratio`: a/b, and a chosen value where b is 0.
 """
 

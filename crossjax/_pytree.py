@@ -86,7 +86,7 @@ def replace(spec: T, /, **changes: Any) -> T:
         if name not in known:
             raise TypeError(f"{type(spec).__name__} has no field {name!r}; it has {', '.join(known)}")
     for name, inner in nested.items():
-        child = getattr(spec, name)
+        child = flat.get(name, getattr(spec, name))
         if child is None:
             raise TypeError(f"{type(spec).__name__}.{name} is None (switched off), so it has no fields to change")
         flat[name] = replace(child, **inner)

@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
         tyro.extras.subcommand_cli_from_dict(
             commands, prog="crossjax", description=(__doc__ or "").split("\n")[0], args=argv
         )
-    except (ValueError, OSError, TypeError) as error:
+    except (ValueError, OSError, TypeError, OverflowError) as error:
         if os.environ.get("CROSSJAX_DEBUG"):
             raise
         print(f"crossjax: {error}", file=sys.stderr)

@@ -6,20 +6,20 @@ remembers of the day it was programmed.
 
 from __future__ import annotations
 
-import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from crossjax._pytree import replace
 from crossjax.circuits.converters import percentile_range
-from crossjax.tiles.mvm import line_sums
-from crossjax.tiles.tile import Tile, check_weights, normalise
+from crossjax.tiles.mvm import as_inputs, line_sums, signals
+from crossjax.tiles.tile import Tile, check_weights, ideal_lines, normalise
 
 
 def calibrate_ranges(tile: Tile, weights: Array, x: Array, percentile: float = 99.995) -> Tile:
     """The tile with converter ranges that hold ``percentile`` % of what inputs ``x`` cause in it.
 
-    The DAC's range from the inputs, the ADC's from the bit-line sums of the ideal weights. A converter that is
-    off stays off. Joshi et al., Nat. Commun. 11:2473 (2020) find 99.995 lossless for 8-bit ADCs.
+    The DAC's range from the inputs, the ADC's from the line sums of the ideal weights that it digitises. A
+    converter that is off stays off. Joshi et al., Nat. Commun. 11:2473 (2020) find 99.995 lossless for 8-bit ADCs.
 
     Args:
         tile: the hardware.
@@ -31,18 +31,17 @@ def calibrate_ranges(tile: Tile, weights: Array, x: Array, percentile: float = 9
         ValueError: for a percentile out of range, weights that are not a matrix, or a wrong inner dimension.
     """
     weights = check_weights(weights)
-    x = jnp.asarray(x)
-    if x.ndim < 1 or x.shape[-1] != weights.shape[0]:
-        raise ValueError(f"x must end in {weights.shape[0]} rows for a {weights.shape} matrix, got shape {x.shape}")
-    flat = x.reshape(-1, weights.shape[0])
+    shape = (weights.shape[0], weights.shape[1])
+    flat = as_inputs(x, shape).reshape(-1, shape[0])
     if tile.dac is not None and tile.dac.scaling == "fixed":
-        tile = replace(tile, **{"dac.range": percentile_range(x, percentile)})
+        tile = replace(tile, **{"dac.range": percentile_range(flat, percentile)})
     if tile.adc is None:
         return tile
-    scale = 1.0 if tile.dac is None else tile.dac.input_scale(flat)
-    w, _ = normalise(tile, weights)
-    u = tile.grid((weights.shape[0], weights.shape[1])).cut_inputs(
-        jnp.clip(flat / scale, -1.0, 1.0) if tile.dac else flat
-    )
-    sums = line_sums(u, w.transpose(0, 2, 1, 3)[:, :, None])
-    return replace(tile, **{"adc.range": percentile_range(sums, percentile)})
+    grid = tile.grid(shape)
+    u = grid.cut_inputs(flat if tile.dac is None else flat / tile.dac.input_scale(flat))
+    lines = ideal_lines(tile, normalise(tile, weights)[0])
+    sums = line_sums(signals(tile, u), lines.transpose(1, 3, 0, 2, 4))
+    used = grid.columns()
+    if sums.shape[-1] > grid.c:  # the reference column of every tile
+        used = np.concatenate([used, np.ones((grid.across, sums.shape[-1] - grid.c), bool)], axis=1)
+    return replace(tile, **{"adc.range": percentile_range(sums[..., used], percentile)})

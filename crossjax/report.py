@@ -46,7 +46,7 @@ class Run:
 
     def stage(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The (JSON-able) result of ``compute``, or what it gave before the run was interrupted."""
-        file = self.work / "stages" / f"{name.replace('/', '_')}.json"
+        file = self.work / "stages" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
         if file.exists():
             return json.loads(file.read_text())
         result = json.loads(json.dumps(compute(), default=_plain))
@@ -93,6 +93,8 @@ class Run:
         write_text(self.work / "report.html", self._page(result))
         shutil.rmtree(self.work / "stages", ignore_errors=True)
         (self.work / "inputs.json").unlink(missing_ok=True)
+        if self.out.exists():  # --force
+            shutil.rmtree(self.out)
         os.replace(self.work, self.out)
         console.print(f"[bold]{self.out / 'report.html'}[/bold]  ({seconds:.1f} s)")
         return self.out
@@ -127,7 +129,10 @@ def open_run(name: str, out: Path | None, inputs: Mapping[str, Any], *, force: b
     if out.exists():
         if not force:
             raise FileExistsError(f"{out} exists: choose another --out, or replace it with --force")
-        shutil.rmtree(out) if out.is_dir() else out.unlink()
+        if not (out / "result.json").is_file():
+            raise FileExistsError(
+                f"{out} is not the folder of an earlier run: remove it yourself, or choose another --out"
+            )
     tag = json.dumps({"name": name, "inputs": run.inputs, "versions": versions()}, sort_keys=True, default=_plain)
     mark = run.work / "inputs.json"
     if run.work.exists():

@@ -96,6 +96,7 @@ def test_the_same_seed_gives_the_same_result(tmp_path):
         (["program", "good.npy", "--chips", "0"], "chips must be at least 1"),
         (["program", "good.npy", "--out", "broken.npz/x"], "cannot write"),
         (["quickstart", "--chips", "-1"], "chips must be at least 1"),
+        (["program", "good.npy", "--seed", "99999999999999999999"], "crossjax:"),
         (["fly"], "fly"),
         ([], "quickstart"),
     ],

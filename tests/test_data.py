@@ -125,6 +125,26 @@ def test_existing_and_unwritable_folders_are_left_alone(tmp_path):
         pass
 
 
+def test_force_replaces_runs_only_and_only_when_the_new_one_is_complete(tmp_path):
+    (tmp_path / "mine").mkdir()
+    with (
+        pytest.raises(FileExistsError, match="not the folder of an earlier run"),
+        report.open_run("demo", tmp_path / "mine", {}, force=True),
+    ):
+        pass
+    for value in (1, 2):
+        with report.open_run("demo", tmp_path / "demo", {"v": value}, force=True) as run:
+            if value == 2:
+                assert json.loads((tmp_path / "demo" / "result.json").read_text())["inputs"] == {"v": 1}
+            run.finish([])
+    assert json.loads((tmp_path / "demo" / "result.json").read_text())["inputs"] == {"v": 2}
+
+
+def test_stages_with_similar_names_are_kept_apart(tmp_path):
+    with report.open_run("demo", tmp_path / "demo", {}) as run:
+        assert [run.stage(n, lambda n=n: {"n": n})["n"] for n in ("a/b", "a_b", "W", "w")] == ["a/b", "a_b", "W", "w"]
+
+
 def test_a_failed_write_leaves_nothing_behind(tmp_path):
     with pytest.raises(RuntimeError), report.atomic(tmp_path / "x") as temporary:
         temporary.write_text("half")

@@ -381,3 +381,60 @@ def test_unused_cells_enter_no_statistic(key):
     ]
     np.testing.assert_allclose(histories[0].weight_error[-1], histories[1].weight_error[-1], rtol=0.25)
     assert float(histories[1].converged[-1]) <= 1.0
+
+
+# ------------------------------------------------------------------------------- legal but unusual use
+
+
+def test_integer_inputs_are_numbers(key):
+    tile = cx.Tile(16, 4, dac=cx.DAC(range=2.5))
+    w = gaussian(0, (16, 4))
+    chip, _ = cx.program(key, tile, w)
+    x = np.arange(-2, 2).repeat(4)[None]
+    np.testing.assert_array_equal(cx.mvm(key, tile, chip, x), cx.mvm(key, tile, chip, x.astype(np.float32)))
+    with pytest.raises(ValueError, match="complex"):
+        cx.mvm(key, tile, chip, x * 1j)
+
+
+def test_halving_works_with_sliced_inputs(key):
+    w, x = gaussian(0, (64, 8)) / 3, gaussian(1, (50, 64)) / 3
+    errors = []
+    for mode in ("clip", "halve"):
+        tile = cx.Tile(
+            64, 64, dac=cx.DAC(slice_bits=1), adc=cx.ADC(bits=12, range=1.0, on_saturation=mode), compensation=None
+        )
+        errors.append(float(cx.mvm_error(key, tile, cx.program(key, tile, w)[0], w, x)))
+    assert errors[1] < 0.1 * errors[0]
+
+
+def test_digital_subtraction_calibrates_the_lines_it_digitises(key):
+    w, x = gaussian(0, (64, 16)), gaussian(1, (300, 64)) / 3
+    tile = cx.Tile(64, 32, cell=cx.SharedReference(), subtract="digital", adc=cx.ADC(bits=10, range=1.0))
+    tile = cx.calibrate_ranges(tile, w, x, 100.0)
+    chip, _ = cx.program(key, tile, w)
+    assert float(cx.mvm_error(key, tile, chip, w, x)) < 0.03
+    fixed = cx.replace(tile, **{"adc.range": 5.0, "adc.bits": 12})
+    assert float(cx.mvm_error(key, fixed, chip, w)) < 0.03, "default inputs do not saturate the lines"
+
+
+def test_a_reading_is_what_the_same_key_would_have_read(key):
+    tile, w, x = cx.presets.pcm(rows=32, cols=32), gaussian(0, (40, 10)), gaussian(1, (3, 40))
+    chip, _ = cx.program(key, tile, w)
+    np.testing.assert_array_equal(cx.mvm(key, tile, chip, x, DAY), cx.mvm(key, tile, cx.read(key, tile, chip, DAY), x))
+
+
+def test_times_of_any_number_type_are_checked(key):
+    tile = cx.presets.pcm(rows=8, cols=8)
+    chip, _ = cx.program(key, tile, jnp.ones((4, 3)))
+    for t in (np.float32(-30), jnp.array(-1.0), np.array(np.inf)):
+        with pytest.raises(ValueError, match="time must be finite"):
+            cx.read(key, tile, chip, t)
+    with pytest.raises(ValueError, match=r"use jax\.vmap"):
+        cx.read(key, tile, chip, jnp.zeros(3))
+
+
+def test_impossible_tiles_are_refused():
+    with pytest.raises(ValueError, match="room for weights"):
+        cx.Tile(4, 1, cell=cx.SharedReference())
+    with pytest.raises(ValueError, match="one number for all columns"):
+        cx.ADC(range=[5.0] * 3)

@@ -84,7 +84,7 @@ class DAC:
         if self.scaling == "absmax":
             largest = lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True))
             return jnp.where(largest > 0, largest, 1.0)
-        return jnp.asarray(self.range, x.dtype)
+        return jnp.asarray(self.range)
 
     def convert(self, u: Array) -> Array:
         """Signals for normalised inputs ``u``: clipped to [−1, 1] and rounded (straight-through gradient)."""
@@ -124,7 +124,7 @@ class ADC:
 
     Attributes:
         bits: resolution, as in `DAC`; None for no rounding (clipping stays).
-        range: largest output, in full inputs on full weights. A number or one per column; its gradient trains it.
+        range: largest output, in full inputs on full weights. Its gradient trains it.
         levels: exact number of levels instead of bits (the HERMES core's ADC has 420).
         gain: standard deviation of the columns' gains around 1; None for none.
         offset: standard deviation of their offsets, as a fraction of range.
@@ -135,7 +135,7 @@ class ADC:
     """
 
     bits: int | None = static(default=8)
-    range: float | Array = 10.0
+    range: float = 10.0
     levels: int | None = static(default=None)
     gain: float | None = None
     offset: float | None = None
@@ -145,6 +145,8 @@ class ADC:
     def _check(self) -> None:
         _check_resolution(self)
         check_range(self, "range", low=0, strict=True)
+        if isinstance(self.range, tuple):
+            raise ValueError("ADC.range is one number for all columns, not a sequence")
         for name in ("gain", "offset", "inl"):
             check_range(self, name, low=0)
         check_choice(self, "on_saturation", ("clip", "halve"))

@@ -16,7 +16,7 @@ from jax import Array
 from crossjax._pytree import check_range, replace, spec, static
 from crossjax._random import named, normal
 from crossjax.devices.faults import Faults, Stuck
-from crossjax.devices.noise import FlickerNoise, PowerLawDrift, ProgrammingError, ReadNoise
+from crossjax.devices.noise import ByPulses, FlickerNoise, PowerLawDrift, ProgrammingError, ReadNoise
 from crossjax.devices.writes import Rewrite, Write
 
 
@@ -45,7 +45,8 @@ class Device:
 
     Attributes:
         g_max: largest conductance, µS.
-        programming: error of programming to a target, by whatever procedure its authors used.
+        programming: error of programming to a target, by whatever procedure its authors used; None for none;
+            `ByPulses` for a device that is known by its pulses only.
         drift: power-law drift.
         flicker: accumulated 1/f noise, drawn once per evaluation time.
         read: noise of one MVM.
@@ -58,7 +59,7 @@ class Device:
     """
 
     g_max: float = 25.0
-    programming: ProgrammingError | None = None
+    programming: ProgrammingError | ByPulses | None = None
     drift: PowerLawDrift | None = None
     flicker: FlickerNoise | None = None
     read: ReadNoise | None = None
@@ -79,8 +80,8 @@ class Device:
         stuck = None
         if self.faults is not None:
             stuck = self.faults.draw(named(key, "faults"), shape, self.g_min, self.g_max)
-        memory = self.write.start(named(key, "cells"), shape, self.g_max)
-        return self._hold(DeviceState(jnp.full(shape, self.g_min), memory=memory, stuck=stuck))
+        g, memory = self.write.start(named(key, "cells"), shape, self.g_min, self.g_max)
+        return self._hold(DeviceState(g, memory=memory, stuck=stuck))
 
     def program(self, key: Array, state: DeviceState, target: Array) -> DeviceState:
         """Program to ``target`` (µS) once, with the device's published programming error, and let it settle.
@@ -88,6 +89,9 @@ class Device:
         Rasch et al., Nat. Commun. 14:5282 (2023): g_P = max(g_T + σ_P ξ, 0).
         """
         target = jnp.clip(target, self.g_min, self.g_max)
+        if isinstance(self.programming, ByPulses):
+            state, _ = self.pulse(named(key, "programming"), state, target - state.g)
+            return self.settle(key, state)
         g = target
         if self.programming is not None:
             error = self.programming.draw(named(key, "programming"), target.shape)
@@ -101,7 +105,7 @@ class Device:
 
         Returns the new state, not yet settled, and how many pulses each device received.
         """
-        g, memory, pulses = self.write.pulse(key, state.memory, state.g, request, self.g_max)
+        g, memory, pulses = self.write.pulse(key, state.memory, state.g, request, self.g_min, self.g_max)
         return self._hold(replace(state, g=g, memory=memory)), pulses
 
     def settle(self, key: Array, state: DeviceState) -> DeviceState:

@@ -46,6 +46,11 @@ class ProgrammingError:
 
 
 @spec
+class ByPulses:
+    """In place of a `ProgrammingError`: the device is known by its pulses only, and programming is a write request."""
+
+
+@spec
 class PowerLawDrift:
     """g(t) = g_P ((t + t_0) / t_0)^(−ν), with ν = |μ(x) + σ(x) ξ| drawn once per programming event.
 
@@ -92,7 +97,7 @@ class FlickerNoise:
 
     def growth(self, t: Array | float) -> Array:
         """How the relative deviation grows with time: σ_g / g = Q · growth."""
-        return jnp.sqrt(jnp.log((t + self.t_0 + self.t_read) / (2 * self.t_read)))
+        return safe_sqrt(jnp.log(jnp.maximum((t + self.t_0 + self.t_read) / (2 * self.t_read), 1.0)))
 
 
 @spec
@@ -116,7 +121,3 @@ class ReadNoise:
     def at(self, g: Array, g_max: Array | float) -> Array:
         """Variance in µS² at conductance ``g`` (µS)."""
         return jnp.maximum(self.variance(g / g_max), 0.0) * (g_max / self.g_ref) ** 2
-
-    def single_read(self, key: Array, g: Array, g_max: Array | float) -> Array:
-        """One noisy read of every device on its own, µS."""
-        return g + safe_sqrt(self.at(g, g_max)) * normal(key, g.shape, g.dtype)

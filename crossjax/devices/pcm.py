@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from crossjax.devices.device import Device
 from crossjax.devices.laws import Branches, ClippedLog, ClippedPower, Constant, Polynomial
-from crossjax.devices.noise import FlickerNoise, PowerLawDrift, ProgrammingError, ReadNoise
+from crossjax.devices.noise import ByPulses, FlickerNoise, PowerLawDrift, ProgrammingError, ReadNoise
 from crossjax.devices.writes import MeltQuench, SetPulses
 
 
@@ -77,16 +77,20 @@ def hermes(devices_per_polarity: int = 2, *, reset_zero: bool = False) -> Device
     )
 
 
-def pcm_pulsed() -> Device:
-    """PCM at pulse level: accumulating SET pulses and RESET, g in [0.1, 20] µS.
+def pcm_pulsed(g_max: float = 20.0) -> Device:
+    """PCM at pulse level: accumulating SET pulses and RESET, g in [0.1, g_max] µS.
 
     Nandakumar et al., J. Appl. Phys. 124:152135 (2018): read noise σ = 0.03 g + 0.13 µS, ν = 0.04 from
     t_0 = 38.6 s. Programming to a target has no statistical law here: it is a sequence of pulses.
+
+    Args:
+        g_max: where conductance is clipped, µS; the published model clips at 20, and 20 pulses reach 9.4.
     """
-    g_max, a, b = 20.0, 0.03, 0.13
+    a, b = 0.03, 0.13
     return Device(
         g_max=g_max,
         g_min=0.1,
+        programming=ByPulses(),
         drift=PowerLawDrift(Constant(0.04), None, t_0=38.6),
         read=ReadNoise(Polynomial((b * b, 2 * a * b * g_max, (a * g_max) ** 2)), g_ref=g_max),
         write=SetPulses(),

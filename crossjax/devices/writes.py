@@ -21,21 +21,23 @@ from crossjax._pytree import check_count, check_range, spec, static
 from crossjax._random import named, normal
 from crossjax.devices.noise import ProgrammingError
 
+Scalar = Array | float
+
 
 class Write(Protocol):
     """One kind of write pulse."""
 
-    def start(self, key: Array, shape: tuple[int, ...], g_max: Array | float) -> Any:
-        """What the model remembers about devices that have just been RESET; a pytree of arrays."""
+    def start(self, key: Array, shape: tuple[int, ...], g_min: Scalar, g_max: Scalar) -> tuple[Array, Any]:
+        """Conductances of devices that have just been RESET, and what the model remembers of them (a pytree)."""
         ...
 
     def pulse(
-        self, key: Array, memory: Any, g: Array, request: Array, g_max: Array | float
+        self, key: Array, memory: Any, g: Array, request: Array, g_min: Scalar, g_max: Scalar
     ) -> tuple[Array, Any, Array]:
         """Conductance, memory and number of pulses after a request for a change in µS (0: no pulse)."""
         ...
 
-    def deviation(self, g: Array, g_max: Array | float) -> Array:
+    def deviation(self, g: Array, g_max: Scalar) -> Array:
         """Standard deviation in µS of the conductance that a pulse leaves, at conductance ``g``."""
         ...
 
@@ -55,32 +57,29 @@ class Rewrite:
     def _check(self) -> None:
         check_range(self, "noise", low=0)
 
-    def start(self, key: Array, shape: tuple[int, ...], g_max: Array | float) -> Array:
-        """The aim of the last pulse, µS."""
-        return jnp.zeros(shape)
+    def start(self, key: Array, shape: tuple[int, ...], g_min: Scalar, g_max: Scalar) -> tuple[Array, Array]:
+        """g_min, and the aim of the last pulse (µS)."""
+        return jnp.full(shape, g_min), jnp.full(shape, g_min)
 
     def pulse(
-        self, key: Array, memory: Array, g: Array, request: Array, g_max: Array | float
+        self, key: Array, memory: Array, g: Array, request: Array, g_min: Scalar, g_max: Scalar
     ) -> tuple[Array, Array, Array]:
         """See `Write.pulse`."""
         hit = request != 0
-        aim = jnp.where(hit, jnp.clip(memory + request, 0.0, g_max), memory)
-        after = aim + self._noise(key, aim, g_max)
-        return jnp.where(hit, jnp.clip(after, 0.0, g_max), g), aim, hit.astype(jnp.int32)
+        aim = jnp.where(hit, jnp.clip(memory + request, g_min, g_max), memory)
+        after = aim if self.error is None else aim + self.deviation(aim, g_max) * self.error.draw(key, aim.shape)
+        return jnp.where(hit, jnp.clip(after, g_min, g_max), g), aim, hit.astype(jnp.int32)
 
-    def deviation(self, g: Array, g_max: Array | float) -> Array:
+    def deviation(self, g: Array, g_max: Scalar) -> Array:
         """See `Write.deviation`."""
         if self.error is None:
             return jnp.zeros_like(g)
         return self.noise * self.error.deviation(g, g_max)
 
-    def _noise(self, key: Array, aim: Array, g_max: Array | float) -> Array | float:
-        return 0.0 if self.error is None else self.deviation(aim, g_max) * self.error.draw(key, aim.shape)
-
 
 @spec
 class MeltQuench:
-    """Partial RESET of PCM: a pulse of amplitude A leaves g = g_max (1 − s(A − δ)) plus write noise.
+    """Partial RESET of PCM: a pulse of amplitude A leaves g = g_min + (g_max − g_min)(1 − s(A − δ)) and write noise.
 
     ``s`` is an S-shaped curve of two parabolas, 2u² and 1 − 2(1 − u)², between amplitude 0 (crystalline) and 1
     (fully amorphous), and δ a threshold of each cell, drawn once per chip. The controller knows the mean curve
@@ -102,35 +101,36 @@ class MeltQuench:
         check_range(self, "noise", low=0)
         check_range(self, "spread", low=0, high=1)
 
-    def start(self, key: Array, shape: tuple[int, ...], g_max: Array | float) -> tuple[Array, Array]:
-        """(conductance the amplitude stands for on the mean curve, in µS; threshold δ of each cell)."""
-        return jnp.zeros(shape), self.spread * normal(key, shape)
+    def start(
+        self, key: Array, shape: tuple[int, ...], g_min: Scalar, g_max: Scalar
+    ) -> tuple[Array, tuple[Array, Array]]:
+        """g_min; (conductance the amplitude stands for on the mean curve, µS; threshold δ of each cell)."""
+        return jnp.full(shape, g_min), (jnp.full(shape, g_min), self.spread * normal(key, shape))
 
-    def amplitude(self, wanted: Array, g_max: Array | float) -> Array:
-        """The amplitude whose mean curve gives ``wanted`` µS; beyond [0, g_max] it continues in a line."""
-        y = wanted / g_max
+    def amplitude(self, y: Array) -> Array:
+        """The amplitude whose mean curve gives the fraction ``y`` of the range; beyond [0, 1] it goes on in a line."""
         inside = jnp.clip(y, 0.0, 1.0)
         near = jnp.sqrt(0.5 * jnp.maximum(jnp.minimum(inside, 1.0 - inside), 1e-9))  # distance to the nearer end
         return jnp.where(inside < 0.5, 1.0 - near, near) - 0.5 * (y - inside)
 
-    def conductance(self, amplitude: Array, threshold: Array, g_max: Array | float) -> Array:
-        """Conductance (µS) after a noiseless pulse of ``amplitude``."""
+    def curve(self, amplitude: Array, threshold: Array) -> Array:
+        """Fraction of the conductance range after a noiseless pulse of ``amplitude``."""
         u = jnp.clip(amplitude - threshold, 0.0, 1.0)
-        return g_max * jnp.where(u < 0.5, 1.0 - 2.0 * u * u, 2.0 * (1.0 - u) * (1.0 - u))
+        return jnp.where(u < 0.5, 1.0 - 2.0 * u * u, 2.0 * (1.0 - u) * (1.0 - u))
 
     def pulse(
-        self, key: Array, memory: tuple[Array, Array], g: Array, request: Array, g_max: Array | float
+        self, key: Array, memory: tuple[Array, Array], g: Array, request: Array, g_min: Scalar, g_max: Scalar
     ) -> tuple[Array, tuple[Array, Array], Array]:
         """See `Write.pulse`."""
         wanted, threshold = memory
-        hit = request != 0
-        wanted = jnp.where(hit, jnp.clip(wanted + request, -0.5 * g_max, 1.5 * g_max), wanted)
-        after = self.conductance(self.amplitude(wanted, g_max), threshold, g_max)
+        hit, span = request != 0, g_max - g_min
+        wanted = jnp.where(hit, jnp.clip(wanted + request, g_min - 0.5 * span, g_max + 0.5 * span), wanted)
+        after = g_min + span * self.curve(self.amplitude((wanted - g_min) / span), threshold)
         if self.error is not None:
             after = after + self.deviation(after, g_max) * self.error.draw(key, after.shape)
-        return jnp.where(hit, jnp.clip(after, 0.0, g_max), g), (wanted, threshold), hit.astype(jnp.int32)
+        return jnp.where(hit, jnp.clip(after, g_min, g_max), g), (wanted, threshold), hit.astype(jnp.int32)
 
-    def deviation(self, g: Array, g_max: Array | float) -> Array:
+    def deviation(self, g: Array, g_max: Scalar) -> Array:
         """See `Write.deviation`."""
         if self.error is None:
             return jnp.zeros_like(g)
@@ -168,15 +168,15 @@ class SetPulses:
         check_range(self, "reset_spread", low=0)
         check_count(self, "max_pulses")
 
-    def start(self, key: Array, shape: tuple[int, ...], g_max: Array | float) -> Array:
-        """P, which is 1 after RESET."""
-        return jnp.ones(shape)
+    def start(self, key: Array, shape: tuple[int, ...], g_min: Scalar, g_max: Scalar) -> tuple[Array, Array]:
+        """Conductance after RESET, and P = 1."""
+        return self.reset(named(key, "reset"), shape), jnp.ones(shape)
 
     def reset(self, key: Array, shape: tuple[int, ...]) -> Array:
         """Conductance (µS) after a RESET pulse."""
         return jnp.maximum(self.g_low * (1.0 + self.reset_spread * normal(key, shape)), 0.0)
 
-    def set_once(self, key: Array, p: Array, g: Array, g_max: Array | float) -> tuple[Array, Array]:
+    def set_once(self, key: Array, p: Array, g: Array, g_max: Scalar) -> tuple[Array, Array]:
         """(g, P) after one SET pulse on every device."""
         p = p * jnp.exp(-1.0 / self.decay)
         step = self._mean_step(g, p) + (self.spread[0] + self.spread[1] * g + self.spread[2] * p) * normal(
@@ -185,7 +185,7 @@ class SetPulses:
         return jnp.clip(g + step, self.g_low, g_max), p
 
     def pulse(
-        self, key: Array, memory: Array, g: Array, request: Array, g_max: Array | float
+        self, key: Array, memory: Array, g: Array, request: Array, g_min: Scalar, g_max: Scalar
     ) -> tuple[Array, Array, Array]:
         """See `Write.pulse`."""
         down = request < 0
@@ -203,14 +203,14 @@ class SetPulses:
         (g, p), _ = lax.scan(step, (g, p), jnp.arange(self.max_pulses))
         return g, p, wanted + down.astype(jnp.int32)
 
-    def deviation(self, g: Array, g_max: Array | float) -> Array:
+    def deviation(self, g: Array, g_max: Scalar) -> Array:
         """See `Write.deviation`: the spread of one late SET pulse (P = 0)."""
         return self.spread[0] + self.spread[1] * g
 
     def _mean_step(self, g: Array, p: Array) -> Array:
         return self.mean[0] + self.mean[1] * g + self.mean[2] * p
 
-    def _count(self, p: Array, g: Array, goal: Array, g_max: Array | float) -> Array:
+    def _count(self, p: Array, g: Array, goal: Array, g_max: Scalar) -> Array:
         """How many pulses bring the mean curve nearest to ``goal``."""
 
         def step(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Array]:

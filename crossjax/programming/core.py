@@ -69,9 +69,21 @@ class SimulatedCore:
         device = self.tile.device
         if self.used is not None:
             change = jnp.where(self.used, change, 0.0)
-        target = self.tile.cell.correct(self.target, change, device.g_min, device.g_max)
-        cells, pulses = device.pulse(key, self.cells, target - self.target)
+        return self._send(key, self.tile.cell.correct(self.target, change, device.g_min, device.g_max))
+
+    def write(self, key: Array, weights: Array) -> tuple[SimulatedCore, Array]:
+        """The core after the first write of normalised weights (r, c), shared among devices by the cell's split."""
+        target = self.tile.cell.encode(weights, self.tile.device.g_min, self.tile.device.g_max)
+        return self._send(key, target if self.used is None else jnp.where(self.cells_used(), target, self.target))
+
+    def _send(self, key: Array, target: Array) -> tuple[SimulatedCore, Array]:
+        cells, pulses = self.tile.device.pulse(key, self.cells, target - self.target)
         return replace(self, cells=cells, target=target), jnp.sum(pulses)
+
+    def cells_used(self) -> Array:
+        """Which cells (r, c') carry devices that are used, the reference column included."""
+        used = jnp.ones(self.shape, bool) if self.used is None else self.used
+        return jnp.concatenate([used, *[used[:, :1]] * self.tile.cell.extra_columns], axis=1)
 
     def weights(self) -> Array:
         """True normalised weights (r, c): what no instrument sees."""
@@ -88,14 +100,14 @@ class SimulatedCore:
     def level(self) -> Array | float:
         """One level of the ADC in weight units: how finely a single cell can be read. 0 without rounding."""
         adc = self.tile.adc
-        return 0.0 if adc is None or adc.steps is None else 2.0 * jnp.max(jnp.asarray(adc.range)) / (adc.steps - 1)
+        return 0.0 if adc is None or adc.steps is None else 2.0 * adc.range / (adc.steps - 1)
 
     def reading(self) -> Reading:
         """What the core conducts while it is being programmed (t = 0)."""
         g = self.cells.g[:, None, None]
         w, variance = conduct(self.tile, g, self.shape)
-        if self.used is not None and not self.tile.cell.extra_columns:
-            off = ~self.used[None, :, None, None, :]
+        if self.used is not None:
+            off = ~self.cells_used()[None, :, None, None, : w.shape[-1]]
             w = jnp.where(off, 0.0, w)
             variance = None if variance is None else jnp.where(off, 0.0, variance)
         columns = jax.tree.map(lambda a: a[None, :, None], self.columns)
@@ -123,6 +135,10 @@ class Instrument:
         """See `Core.pulse`; counts one pulse per cell."""
         self.core.pulse(np.asarray(change))
         return self, jnp.sum(change != 0)
+
+    def write(self, key: Array, weights: Array) -> tuple[Instrument, Array]:
+        """The first write: a request for the whole weight."""
+        return self.pulse(key, weights)
 
     def write_noise(self, weights: Array) -> Array:
         """The instrument's known write noise, in weight units."""

@@ -55,7 +55,7 @@ def merge(sums: Sums, axes: tuple[int, ...] = ()) -> History:
     s = jax.tree.map(lambda a: jnp.sum(a, axis=axes), sums) if axes else sums
     return History(
         mvm_error=safe_sqrt(ratio(s.error2, s.signal2)),
-        weight_error=jnp.sqrt(s.weight2 / s.cells),
+        weight_error=jnp.where(jnp.isnan(s.weight2), jnp.nan, safe_sqrt(s.weight2 / s.cells)),
         pulses=jnp.cumsum(s.pulses, axis=-1),
         converged=s.done / s.cells,
     )

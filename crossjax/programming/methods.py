@@ -57,16 +57,17 @@ class OneShot:
     """Program every device to its target once, with the device's published programming error.
 
     The error law of a device (σ_P) is what its authors' own procedure left. With a cell whose split is
-    "residual", the pairs are programmed one after the other, each for what the earlier ones missed.
-    On an instrument, one pulse per weight.
+    "residual", the pairs are programmed one after the other, each for what the earlier ones missed. A device
+    without such a law, and an instrument, gets one write request per weight.
     """
 
     def run(self, key: Array, core: AnyCore, weights: Array, loudest: Array) -> tuple[AnyCore, Sums]:
         """See `Method.run`."""
-        if isinstance(core, Instrument):
-            core, pulses = core.pulse(key, weights)
+        if isinstance(core, Instrument) or core.tile.device.programming is None:
+            core, pulses = core.write(key, weights)
         else:
-            core, pulses = self._program(key, core, weights), jnp.asarray(core.cells.g.size)
+            pulses = jnp.sum(core.cells_used()) * core.cells.g.shape[0]
+            core = self._program(key, core, weights)
         sums = measure(
             *_probe(key, core, weights, loudest), core.weights(), weights, _used(core), pulses, jnp.ones_like(weights)
         )
@@ -98,7 +99,7 @@ class Iterative:
     whose amplitude steps in proportion to the error.
 
     Attributes:
-        iterations: pulse budget per cell.
+        iterations: verifications, each followed by a pulse where it is needed: the pulse budget per cell.
         reads: reads averaged for one verification.
         step: fraction of the measured error that a pulse is to correct.
         tolerance: a cell within this error (fraction of the range) is done. None: a fifth of an ADC level, at
@@ -120,7 +121,12 @@ class Iterative:
 
     def run(self, key: Array, core: AnyCore, weights: Array, loudest: Array) -> tuple[AnyCore, Sums]:
         """See `Method.run`."""
-        core, first = core.pulse(named(key, "first"), weights)
+        dac = core.tile.dac if isinstance(core, SimulatedCore) else None
+        if dac is not None and dac.steps is not None and dac.steps % 2 == 0:
+            raise ValueError(
+                "Iterative reads cells one word line at a time: the DAC needs a level at 0 (2 bits or more)"
+            )
+        core, first = core.write(named(key, "first"), weights)
         tolerance = jnp.maximum(0.2 * core.level, 0.01) if self.tolerance is None else self.tolerance
 
         def step(core: AnyCore, done: Array, key: Array, k: Array) -> tuple[AnyCore, Array, Sums]:
@@ -169,7 +175,8 @@ class GDP:
         patience: stop pulsing once the smoothed MVM error has not improved by 0.1 % for so many iterations;
             None: never.
         gradient: "outer", Xᵀ(Ŷ − Y), which needs no model; or "vjp", the vector-Jacobian product of the core's
-            model, which knows each column's gain and leaves out saturated outputs.
+            model, which knows each column's gain and leaves out saturated outputs (analog subtraction only: an
+            instrument has no model, and lines digitised one by one use the outer product).
     """
 
     iterations: int = static(default=100)
@@ -197,7 +204,7 @@ class GDP:
 
     def run(self, key: Array, core: AnyCore, weights: Array, loudest: Array) -> tuple[AnyCore, Sums]:
         """See `Method.run`."""
-        core, first = core.pulse(named(key, "first"), weights)
+        core, first = core.write(named(key, "first"), weights)
         quiet = jnp.minimum(loudest, self.drive)
         worth = (self.dead_zone * core.write_noise(weights)) ** 2
 

@@ -69,9 +69,6 @@ def _program(key: Array, tile: Tile, w: Array, method: Method) -> tuple[Chip, Hi
 
     def one(key: Array, cells, columns, used, target: Array, loudest: Array):
         g = jnp.full(cells.g.shape, tile.device.g_min, target.dtype)
-        if tile.cell.extra_columns:  # the reference column is set once, whatever the weights
-            g = tile.cell.encode(jnp.zeros_like(target), tile.device.g_min, tile.device.g_max)
-            cells, _ = tile.device.pulse(named(key, "reference"), cells, g - tile.device.g_min)
         core, sums = method.run(key, SimulatedCore(tile, cells, g, columns, used), target, loudest)
         assert isinstance(core, SimulatedCore)
         return core.cells, sums

@@ -13,8 +13,8 @@ from jax import Array
 class Grid:
     """How a (rows, cols) matrix lies on tiles: ``down × across`` tiles that each use ``r × c`` cells.
 
-    The cut is even: 300 rows on tiles of 256 become two tiles of 150, so at most one row in every tile is
-    padding. Unused cells are never programmed, carry no current and enter no statistic.
+    The cut is even: 300 rows on tiles of 256 become two tiles of 150. What is left over (301 rows: one row) lies
+    at the end of the last tiles. Unused cells are never programmed, carry no current and enter no statistic.
     """
 
     rows: int
@@ -49,6 +49,10 @@ class Grid:
         row = np.arange(self.down * self.r).reshape(self.down, 1, self.r, 1) < self.rows
         col = np.arange(self.across * self.c).reshape(1, self.across, 1, self.c) < self.cols
         return row & col
+
+    def columns(self) -> np.ndarray:
+        """Which columns are used, (across, c)."""
+        return (np.arange(self.across * self.c) < self.cols).reshape(self.across, self.c)
 
     def cut(self, w: Array) -> Array:
         """(rows, cols) → (down, across, r, c), zero-padded."""

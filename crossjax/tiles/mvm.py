@@ -7,21 +7,37 @@ from __future__ import annotations
 
 import math
 
-import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
 from crossjax._numerics import ratio, safe_sqrt
-from crossjax._pytree import is_concrete, replace
+from crossjax._pytree import replace
 from crossjax._random import named, normal
 from crossjax.circuits.converters import ColumnSpread
 from crossjax.tiles.tile import Chip, Reading, Reference, Tile, drive, test_inputs
 
 
 def _check_time(t: Array | float) -> None:
-    if is_concrete(t) and not (t >= 0 and math.isfinite(t)):
-        raise ValueError(f"time must be finite and ≥ 0 seconds after the first read, got {t:g}")
+    if jnp.ndim(t) != 0:
+        raise ValueError(f"t is one time in seconds; use jax.vmap for several (got shape {jnp.shape(t)})")
+    if not isinstance(t, jax.core.Tracer) and not (math.isfinite(t) and t >= 0):
+        raise ValueError(f"time must be finite and ≥ 0 seconds after the first read, got {float(t):g}")
+
+
+def as_inputs(x: Array | np.ndarray, shape: tuple[int, int]) -> Array:
+    """Inputs (…, rows) as floats.
+
+    Raises:
+        ValueError: for a wrong inner dimension or complex numbers.
+    """
+    x = jnp.asarray(x)
+    if x.ndim < 1 or x.shape[-1] != shape[0]:
+        raise ValueError(f"x must end in {shape[0]} rows for a {shape} matrix, got shape {x.shape}")
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        raise ValueError("inputs are complex; a crossbar multiplies real numbers")
+    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.zeros(()).dtype)
 
 
 # ----------------------------------------------------------------------------------------- the product
@@ -66,15 +82,24 @@ def forward(key: Array, tile: Tile, reading: Reading, u: Array) -> Array:
     Returns:
         (down, batch, across, c), in full inputs on full weights, before digital scales.
     """
+    x, times = signals(tile, u), None
     if tile.adc is not None and tile.adc.on_saturation == "halve":
-        first = line_sums(u if tile.dac is None else tile.dac.convert(u), reading.w)
-        first = tile.adc.distort(first, _per_vector(reading.columns))
+        first = tile.adc.distort(line_sums(x, reading.w), _per_vector(reading.columns))
         times = tile.adc.halvings(first.reshape(*first.shape[:2], -1))
-        return _once(key, tile, reading, u / times) * times[..., None]
-    return _once(key, tile, reading, u)
+        sliced = tile.dac is not None and tile.dac.slice_bits is not None
+        x = x / times if sliced else signals(tile, u / times)  # slices are already digits: their signal is halved
+    sums = line_sums(x, reading.w)
+    variance = None if reading.variance is None else line_sums(x * x, reading.variance)
+    y = _convert(key, tile, reading.columns, sums, variance)
+    if times is not None:
+        y = y * times[..., None]
+    if tile.dac is not None and tile.dac.slice_bits is not None:
+        weights = jnp.asarray(tile.dac.slice_weights, y.dtype)
+        y = jnp.einsum("s,dsb...->db...", weights, y.reshape(y.shape[0], len(weights), -1, *y.shape[2:]))
+    return y
 
 
-def _signals(tile: Tile, u: Array) -> Array:
+def signals(tile: Tile, u: Array) -> Array:
     """Word-line signals (down, slices · batch, r)."""
     if tile.dac is None:
         return u
@@ -99,17 +124,6 @@ def _per_vector(columns: ColumnSpread | None) -> ColumnSpread:
     return jax.tree.map(lambda a: a[:, None], columns or ColumnSpread())
 
 
-def _once(key: Array, tile: Tile, reading: Reading, u: Array) -> Array:
-    x = _signals(tile, u)
-    sums = line_sums(x, reading.w)
-    variance = None if reading.variance is None else line_sums(x * x, reading.variance)
-    y = _convert(key, tile, reading.columns, sums, variance)
-    if tile.dac is not None and tile.dac.slice_bits is not None:
-        weights = jnp.asarray(tile.dac.slice_weights, y.dtype)
-        y = jnp.einsum("s,dsb...->db...", weights, y.reshape(y.shape[0], len(weights), -1, *y.shape[2:]))
-    return y
-
-
 def _convert(key: Array, tile: Tile, columns: ColumnSpread | None, sums: Array, variance: Array | None) -> Array:
     """Bit-line sums (down, batch, lines, across, c') to digital outputs (down, batch, across, c)."""
     y = sums
@@ -131,8 +145,9 @@ def mvm(key: Array, tile: Tile, chip: Chip | Reading, x: Array, t: Array | float
     Args:
         key: randomness of this call: noise of the MVM, and of the reading if ``chip`` is one.
         tile: the hardware.
-        chip: a programmed chip, read at time ``t``; or a `Reading` (see `read`), whose conductances are already
-            fixed, as they are for all vectors that a network sends through at one moment.
+        chip: a programmed chip, read at time ``t``; or a `Reading` (see `read`), whose time and conductances are
+            already fixed, as they are for all vectors that a network sends through at one moment (``t`` is then
+            without effect). ``mvm(key, tile, chip, x, t)`` equals ``mvm(key, tile, read(key, tile, chip, t), x)``.
         x: inputs, (…, rows), in the units of the weights' inputs.
         t: seconds after the first read, ≥ 0.
 
@@ -142,9 +157,7 @@ def mvm(key: Array, tile: Tile, chip: Chip | Reading, x: Array, t: Array | float
     Raises:
         ValueError: for a wrong inner dimension or a negative time.
     """
-    x = jnp.asarray(x)
-    if x.ndim < 1 or x.shape[-1] != chip.shape[0]:
-        raise ValueError(f"x must end in {chip.shape[0]} rows for a {chip.shape} matrix, got shape {x.shape}")
+    x = as_inputs(x, chip.shape)
     _check_time(t)
     return _mvm(key, tile, chip, x, t)
 
@@ -152,7 +165,7 @@ def mvm(key: Array, tile: Tile, chip: Chip | Reading, x: Array, t: Array | float
 @jax.jit
 def _mvm(key: Array, tile: Tile, chip: Chip | Reading, x: Array, t: Array | float) -> Array:
     rows = chip.shape[0]
-    reading = chip if isinstance(chip, Reading) else _read(named(key, "read"), tile, chip, t)
+    reading = chip if isinstance(chip, Reading) else _read(key, tile, chip, t)
     grid = tile.grid(chip.shape)
     flat = x.reshape(-1, rows)
     scale = 1.0 if tile.dac is None else tile.dac.input_scale(flat)
@@ -179,7 +192,7 @@ def read(key: Array, tile: Tile, chip: Chip, t: Array | float = 0.0) -> Reading:
 
 @jax.jit
 def _read(key: Array, tile: Tile, chip: Chip, t: Array | float) -> Reading:
-    g = lax.optimization_barrier(tile.device.at(named(key, "devices"), chip.cells, t))  # drawn once, used twice
+    g = lax.optimization_barrier(tile.device.at(named(key, "read"), chip.cells, t))  # drawn once, used twice
     w, variance = conduct(tile, g, chip.shape)
     reading = Reading(w, variance, chip.scale, chip.columns, chip.shape)
     if chip.reference is None or tile.compensation is None:
@@ -201,6 +214,7 @@ def drift_factor(key: Array, tile: Tile, reading: Reading, now: Array, chip: Chi
 
     def signal(name: str, sums: Array) -> Array:
         y = jnp.abs(_convert(named(key, name), tile, reading.columns, sums, None))
+        y = jnp.where(tile.grid(chip.shape).columns(), y, 0.0)
         return jnp.sum(y, axis=1) if tile.compensation == "column" else jnp.sum(y, axis=(1, 3))[..., None]
 
     assert chip.reference is not None

@@ -58,6 +58,8 @@ class Tile:
         check_choice(self, "scaling", ("tile", "column"))
         check_choice(self, "subtract", ("analog", "digital"))
         check_choice(self, "compensation", (None, "tile", "column"))
+        if self.cols <= self.cell.extra_columns:
+            raise ValueError(f"Tile.cols must leave room for weights beside {self.cell.extra_columns} reference column")
 
     def grid(self, shape: tuple[int, int]) -> Grid:
         """How a matrix of this shape lies on tiles."""
@@ -126,7 +128,7 @@ class Reading:
 
 
 def check_weights(weights: Array | np.ndarray) -> Array:
-    """A finite float matrix (rows, cols), or a ``ValueError`` that says what is wrong with it."""
+    """A finite matrix (rows, cols) in JAX's default float, or a ``ValueError`` that says what is wrong with it."""
     if not isinstance(weights, jax.core.Tracer):  # concrete numbers, even while something else is traced
         values = np.asarray(weights)
         if values.dtype.kind not in "fiub" and not jnp.issubdtype(values.dtype, jnp.floating):
@@ -134,13 +136,11 @@ def check_weights(weights: Array | np.ndarray) -> Array:
         if not np.isfinite(values.astype(np.float64)).all():
             bad = int(np.sum(~np.isfinite(values.astype(np.float64))))
             raise ValueError(f"{bad} of {values.size} weights are NaN or infinite: clean them before programming")
-    w = jnp.asarray(weights)
+    w = jnp.asarray(weights, jnp.zeros(()).dtype)
     if w.ndim != 2:
         raise ValueError(f"weights must be a matrix (rows = inputs, cols = outputs), got shape {w.shape}")
     if w.size == 0:
         raise ValueError(f"weights are empty: shape {w.shape}")
-    if not jnp.issubdtype(w.dtype, jnp.floating):
-        w = w.astype(jnp.zeros(()).dtype)
     return w
 
 
@@ -172,6 +172,14 @@ def start(key: Array, tile: Tile, weights: Array) -> tuple[Chip, Array]:
     return Chip(cells, scale, columns, None, (weights.shape[0], weights.shape[1])), w
 
 
+def ideal_lines(tile: Tile, w: Array) -> Array:
+    """What the ADCs would see of perfectly programmed weights, (lines, down, across, r, c')."""
+    if tile.subtract == "analog":
+        return w[None]
+    low, high = tile.device.g_min, tile.device.g_max
+    return tile.cell.lines(tile.cell.encode(w, low, high), low, high)
+
+
 def drive(tile: Tile, w: Array, wanted: float = 1 / 3) -> Array:
     """Standard deviation of test inputs, (down, 1, 1): as wanted, or less where ADCs would saturate.
 
@@ -179,8 +187,9 @@ def drive(tile: Tile, w: Array, wanted: float = 1 / 3) -> Array:
     """
     if tile.adc is None:
         return jnp.full((w.shape[0], 1, 1), wanted, w.dtype)
-    largest = jnp.max(safe_sqrt(jnp.sum(w * w, axis=-2)), axis=(1, 2))[:, None, None]
-    return jnp.minimum(wanted, ratio(jnp.min(jnp.asarray(tile.adc.range)) / 4.0, largest, wanted))
+    lines = ideal_lines(tile, w)
+    largest = jnp.max(safe_sqrt(jnp.sum(lines * lines, axis=-2)), axis=(0, 2, 3))[:, None, None]
+    return jnp.minimum(wanted, ratio(jnp.asarray(tile.adc.range / 4.0), largest, wanted))
 
 
 def test_inputs(key: Array, tile: Tile, shape: tuple[int, ...], deviation: Array) -> Array:
