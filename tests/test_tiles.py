@@ -117,7 +117,7 @@ def test_drift_compensation_factor(tile):
     chip, _ = cx.program(key, tile, gaussian(0, (512, 512)))
     for t, wanted in ((HOUR, 1.29), (DAY, 1.51), (30 * DAY, 1.77), (365 * DAY, 2.00)):
         alpha = cx.read(key, tile, chip, t).scale / chip.scale
-        np.testing.assert_allclose(float(alpha.ravel()[0]), wanted, rtol=0.015)
+        np.testing.assert_allclose(float(alpha.ravel()[0]), wanted, rtol=0.02)
 
 
 def test_column_compensation_is_per_column_and_no_worse(key):

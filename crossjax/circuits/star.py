@@ -27,14 +27,44 @@ from jax import Array
 LEAF = 4  # devices along each side of a leaf, at most
 
 
-def block_map(g: Array, r_word: Array, r_bit: Array) -> tuple[Array, tuple[int, int]]:
-    """The map of a whole array: (2 (M + N))² with ports in the order L, R, T, B, and the padded size (M, N).
+def conductance_map(g: Array, r_word: Array, r_bit: Array) -> Array:
+    """Bottom currents per left voltage (M, N) of an array whose right and top ends are open, µS.
 
     Args:
         g: conductances (M, N), µS.
         r_word: resistance of the segment to the left of every device, (M, N), MΩ.
         r_bit: resistance of the segment below every device, (M, N), MΩ.
     """
+    maps, ports, (m, n), way = _merge(g, r_word, r_bit, leave=1)
+    if way is None:
+        block = _arrange(maps[0, 0], ports, "L", "B")[0]
+        effective = block[-n:, :m]
+    elif way == "across":
+        maps, ports = _arrange(maps, ports, "L", "R")
+        effective = _across_last(maps[0, 0], maps[0, 1], ports, m)
+    else:
+        maps, ports = _arrange(maps, ports, "T", "B")
+        effective = _down_last(maps[0, 0], maps[1, 0], ports, n)
+    rows, cols = g.shape
+    return effective[:cols, effective.shape[1] - rows :].T
+
+
+def block_map(g: Array, r_word: Array, r_bit: Array) -> Array:
+    """The map of a whole array, (2 (M + N))² with ports in the order L, R, T, B; arguments as `conductance_map`."""
+    maps, ports, _, _ = _merge(g, r_word, r_bit, leave=0)
+    block, ports = _arrange(maps[0, 0], ports, "L", "B")
+    (rows, cols), size = g.shape, {"L": 0, "R": 0, "T": 0, "B": 0}
+    for side in size:
+        size[side] = int((ports["side"] == side).sum())
+    unused = size["L"] - rows  # rows added at the top, columns added on the right
+    keep = [
+        k for k, (side, place) in enumerate(ports) if (place >= unused if side in "LR" else place < cols)
+    ]
+    return block[np.ix_(keep, keep)]
+
+
+def _merge(g: Array, r_word: Array, r_bit: Array, leave: int) -> tuple[Array, Ports, tuple[int, int], str | None]:
+    """Join leaves until ``leave`` joins are left to do: maps, their ports, block size, and the way of the next join."""
     (rows, m), (cols, n) = _cut(g.shape[0]), _cut(g.shape[1])
     above, right = rows * m - g.shape[0], cols * n - g.shape[1]
     # unused rows at the top and columns on the right, without devices or resistance: exact
@@ -44,16 +74,38 @@ def block_map(g: Array, r_word: Array, r_bit: Array) -> tuple[Array, tuple[int, 
         return a.reshape(rows, m, cols, n).transpose(0, 2, 1, 3)
 
     maps, ports = _leaves(blocks(g), blocks(r_word), blocks(r_bit)), _ports(m, n)
-    while rows > 1 or cols > 1:
-        if cols > 1 and (n <= m or rows == 1):
-            maps, ports = _arrange(maps, ports, "L", "R")
-            maps, ports = _join(maps[:, 0::2], maps[:, 1::2], ports, m, n, "across"), _joined(ports, m, n, "across")
+    while rows * cols > 1:
+        way = "across" if cols > 1 and (n <= m or rows == 1) else "down"
+        if rows * cols == 2 and leave:
+            return maps, ports, (m, n), way
+        maps, ports = _arrange(maps, ports, *(("L", "R") if way == "across" else ("T", "B")))
+        if way == "across":
+            maps, ports = _join(maps[:, 0::2], maps[:, 1::2], ports, m, n, way), _joined(ports, m, n, way)
             cols, n = cols // 2, 2 * n
         else:
-            maps, ports = _arrange(maps, ports, "T", "B")
-            maps, ports = _join(maps[0::2], maps[1::2], ports, m, n, "down"), _joined(ports, m, n, "down")
+            maps, ports = _join(maps[0::2], maps[1::2], ports, m, n, way), _joined(ports, m, n, way)
             rows, m = rows // 2, 2 * m
-    return _arrange(maps[0, 0], ports, "L", "B")[0], (m, n)
+    return maps, ports, (m, n), None
+
+
+def _across_last(a: Array, b: Array, ports: Ports, m: int) -> Array:
+    """Bottom currents per left voltage of two neighbours, nothing else."""
+    below = ports["side"] == "B"
+    voltage = jnp.linalg.solve(jnp.eye(m, dtype=a.dtype) - a[-m:, -m:] @ b[:m, :m], a[-m:, :m])
+    left = a[below, :m] + a[below][:, -m:] @ (b[:m, :m] @ voltage)
+    return jnp.concatenate([left, b[below][:, :m] @ voltage])
+
+
+def _down_last(a: Array, b: Array, ports: Ports, n: int) -> Array:
+    """Bottom currents per left voltage of a block and the one below it, nothing else."""
+    left = ports["side"] == "L"
+    a_left, b_left = a[-n:][:, left], b[:n][:, left]
+    right = jnp.concatenate([b[:n, :n] @ a_left, b_left], axis=-1)
+    voltage = jnp.linalg.solve(jnp.eye(n, dtype=a.dtype) - b[:n, :n] @ a[-n:, -n:], right)
+    m = a_left.shape[-1]
+    current = a[-n:, -n:] @ voltage + jnp.concatenate([a_left, jnp.zeros_like(b_left)], axis=-1)
+    through = b[-n:, :n] @ current
+    return jnp.concatenate([through[:, :m], through[:, m:] + b[-n:][:, left]], axis=-1)
 
 
 def _cut(size: int) -> tuple[int, int]:

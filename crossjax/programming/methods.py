@@ -15,6 +15,7 @@ from jax import Array, lax
 from crossjax._numerics import ratio
 from crossjax._pytree import check_choice, check_count, check_range, replace, spec, static
 from crossjax._random import named, normal
+from crossjax.devices.noise import ByPulses
 from crossjax.programming.core import AnyCore, Instrument, SimulatedCore, iterate
 from crossjax.programming.history import Sums, measure
 from crossjax.tiles.cells import Pairs
@@ -58,12 +59,12 @@ class OneShot:
 
     The error law of a device (σ_P) is what its authors' own procedure left. With a cell whose split is
     "residual", the pairs are programmed one after the other, each for what the earlier ones missed. A device
-    without such a law, and an instrument, gets one write request per weight.
+    that is known by its pulses only, and an instrument, gets one write request per weight.
     """
 
     def run(self, key: Array, core: AnyCore, weights: Array, loudest: Array) -> tuple[AnyCore, Sums]:
         """See `Method.run`."""
-        if isinstance(core, Instrument) or core.tile.device.programming is None:
+        if isinstance(core, Instrument) or isinstance(core.tile.device.programming, ByPulses):
             core, pulses = core.write(key, weights)
         else:
             pulses = jnp.sum(core.cells_used()) * core.cells.g.shape[0]
