@@ -8,7 +8,7 @@
 
 from crossjax import devices, presets
 from crossjax._pytree import replace, spec
-from crossjax.circuits import ADC, DAC, percentile_range
+from crossjax.circuits import ADC, DAC, Wires, percentile_range, wires
 from crossjax.compensation import calibrate_ranges
 from crossjax.devices import Device, Faults
 from crossjax.population import stream
@@ -44,6 +44,7 @@ __all__ = [
     "SharedReference",
     "SimulatedCore",
     "Tile",
+    "Wires",
     "bit_slices",
     "calibrate_ranges",
     "devices",
@@ -59,4 +60,5 @@ __all__ = [
     "spec",
     "stream",
     "weights_at",
+    "wires",
 ]  # fmt: skip

@@ -57,9 +57,7 @@ def block_map(g: Array, r_word: Array, r_bit: Array) -> Array:
     for side in size:
         size[side] = int((ports["side"] == side).sum())
     unused = size["L"] - rows  # rows added at the top, columns added on the right
-    keep = [
-        k for k, (side, place) in enumerate(ports) if (place >= unused if side in "LR" else place < cols)
-    ]
+    keep = [k for k, (side, place) in enumerate(ports) if (place >= unused if side in "LR" else place < cols)]
     return block[np.ix_(keep, keep)]
 
 

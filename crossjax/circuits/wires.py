@@ -1,4 +1,4 @@
-"""Wire resistance: what a crossbar's word and bit lines do to its currents (IR drop), exactly and differentiably.
+r"""Wire resistance: what a crossbar's word and bit lines do to its currents (IR drop), exactly and differentiably.
 
            r_driver     r_word       r_word
     V_i ──/\/\/──●──────/\/\/──●──────/\/\/──●   word line i, open at its right end
@@ -19,6 +19,7 @@ at r = 0 and G = 0.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -35,7 +36,7 @@ from crossjax.circuits import star
 DRIVES, SENSES = ("left", "right", "both"), ("bottom", "top", "both")
 
 
-class NotConverged(ArithmeticError):
+class NotConvergedError(ArithmeticError):
     """An iterative solution did not reach its tolerance; the message holds the residual."""
 
 
@@ -100,7 +101,6 @@ class _Network(NamedTuple):
     bit: Array  # (M, N): segment below every device; the last row leads to virtual ground
     right: Array | None  # (M,): to a second driver at the right end
     top: Array | None  # (N,): to virtual ground at the top end
-    flip: tuple[bool, bool]  # columns mirrored, rows mirrored
 
 
 def _network(
@@ -130,10 +130,8 @@ def _network(
         word = jnp.roll(word[:, ::-1], 1, axis=1)
     if sense == "top":
         bit = jnp.roll(bit[::-1], -1, axis=0)
-    return _Network(
-        word.at[:, 0].set(driver), bit.at[-1].set(ground), driver if drive == "both" else None,
-        ground if sense == "both" else None, (drive == "right", sense == "top"),
-    )  # fmt: skip
+    right, top = driver if drive == "both" else None, ground if sense == "both" else None
+    return _Network(word.at[:, 0].set(driver), bit.at[-1].set(ground), right, top)
 
 
 def _check_finite(name: str, value: ArrayLike, unit: str, low: float | None = None) -> None:
@@ -149,9 +147,16 @@ def _check_finite(name: str, value: ArrayLike, unit: str, low: float | None = No
 def _check_conductances(g: ArrayLike) -> Array:
     a = jnp.asarray(g)
     if a.ndim != 2 or a.size == 0:
-        raise ValueError(f"g must be a matrix of conductances (rows, cols), got shape {a.shape}; use jax.vmap for batches")
+        raise ValueError(
+            f"g must be a matrix of conductances (rows, cols), got shape {a.shape}; use jax.vmap for batches"
+        )
     _check_finite("g", g, "µS", low=0.0)
     return a if jnp.issubdtype(a.dtype, jnp.floating) else a.astype(jnp.zeros(()).dtype)
+
+
+def _flips(drive: str, sense: str) -> tuple[bool, bool]:
+    """Whether columns and rows are mirrored."""
+    return drive == "right", sense == "top"
 
 
 def _mirror(a: Array, flip: tuple[bool, bool]) -> Array:
@@ -189,16 +194,17 @@ def effective_conductance(
     """
     a = _check_conductances(g)
     shape = (a.shape[0], a.shape[1])
-    return _effective(a, _network(shape, r_word, r_bit, r_driver, r_sense, drive, sense, a.dtype))
+    net = _network(shape, r_word, r_bit, r_driver, r_sense, drive, sense, a.dtype)
+    return _effective(a, net, _flips(drive, sense))
 
 
-def _effective(g: Array, net: _Network) -> Array:
-    g = _mirror(g, net.flip)
+@partial(jax.jit, static_argnums=2)
+def _effective(g: Array, net: _Network, flip: tuple[bool, bool]) -> Array:
+    g = _mirror(g, flip)
     if net.right is None and net.top is None:
-        return _mirror(star.conductance_map(g, net.word, net.bit), net.flip)
+        return _mirror(star.conductance_map(g, net.word, net.bit), flip)
     (m, n), block = g.shape, star.block_map(g, net.word, net.bit)
-    left, right = slice(0, m), slice(m, 2 * m)
-    top, bottom = slice(2 * m, 2 * m + n), slice(2 * m + n, None)
+    left, bottom = slice(0, m), slice(2 * m + n, None)
     # unknown: current leaving on the right, current entering at the top; conditions at those ends, V on all rows
     inner = block[m : 2 * m + n, m : 2 * m + n]
     known = block[m : 2 * m + n, left]
@@ -208,15 +214,20 @@ def _effective(g: Array, net: _Network) -> Array:
             jnp.zeros(n, g.dtype) if net.top is None else net.top,
         ]
     )
-    active = jnp.concatenate([jnp.full(m, net.right is not None), jnp.full(n, net.top is not None)])
+    # a second end without any resistance to the first one changes nothing: leave it open
+    active = jnp.concatenate(
+        [
+            jnp.zeros(m, bool) if net.right is None else net.right + jnp.sum(net.word, axis=1) > 0,
+            jnp.zeros(n, bool) if net.top is None else net.top + jnp.sum(net.bit, axis=0) > 0,
+        ]
+    )
     matrix = jnp.where(active[:, None], inner + jnp.diag(end), jnp.eye(m + n, dtype=g.dtype))
     wanted = jnp.concatenate([jnp.eye(m, dtype=g.dtype) - known[:m], -known[m:]])
     unknown = jnp.linalg.solve(matrix, jnp.where(active[:, None], wanted, 0.0))
     current = block[bottom, left] + block[bottom, m : 2 * m + n] @ unknown
     if net.top is not None:
         current = current - unknown[m:]
-    del right, top
-    return _mirror(current.T, net.flip)
+    return _mirror(current.T, flip)
 
 
 # ----------------------------------------------------------------------------------- a few vectors
@@ -289,9 +300,9 @@ def _conjugate_gradients(apply: Callable[[Array], Array], b: Array, tolerance: f
 
 
 def _device_voltages(g: Array, applied: Array, net: _Network, tolerance: float, limit: int) -> Array:
-    """x with (1 + Z G) x = applied: conjugate gradients on (1 + √G Z √G), differentiated by the adjoint equation."""
+    """X with (1 + Z G) x = applied: conjugate gradients on (1 + √G Z √G), differentiated by the adjoint equation."""
     s = safe_sqrt(lax.stop_gradient(g))
-    fixed = jax.tree.map(lax.stop_gradient, net._replace(flip=None))  # type: ignore[arg-type]
+    fixed = jax.tree.map(lax.stop_gradient, net)
 
     def z(current: Array) -> Array:
         word, bit = _drop(current, fixed)
@@ -336,7 +347,7 @@ def solve(
 
     Raises:
         ValueError: for negative or non-finite numbers, wrong shapes or unknown ends.
-        NotConverged: if the residual stays above the tolerance.
+        NotConvergedError: if the residual stays above the tolerance.
     """
     a = _check_conductances(g)
     _check_finite("v", v, "V")
@@ -347,12 +358,12 @@ def solve(
     if tolerance is None:
         tolerance = 1e-12 if a.dtype == jnp.float64 else 1e-6
     ground = jnp.broadcast_to(jnp.asarray(v_sense, a.dtype), (a.shape[1],))
-    found = _solve(a, v, ground, net, law, tolerance, max_iterations, max_newton)
+    found = _solve(a, v, ground, net, _flips(drive, sense), law, tolerance, max_iterations, max_newton)
     limit = 100 * tolerance
     if not isinstance(found.residual, jax.core.Tracer):
         worst = float(jnp.max(found.residual))
         if not worst <= limit:
-            raise NotConverged(
+            raise NotConvergedError(
                 f"relative residual {worst:.2g} is above {limit:.2g} after {max_iterations} iterations: raise"
                 " max_iterations or tolerance, or use effective_conductance (linear devices)"
             )
@@ -366,13 +377,14 @@ def _where_good(good: Array, x: Array) -> Array:
     return jnp.where(good.reshape(*good.shape, *[1] * (x.ndim - good.ndim)), x, jnp.nan)
 
 
+@partial(jax.jit, static_argnums=(4, 5, 6, 7, 8))
 def _solve(
-    g: Array, v: Array, ground: Array, net: _Network, law: Callable[[Array], Array] | None, tolerance: float,
+    g: Array, v: Array, ground: Array, net: _Network, flip: tuple[bool, bool], law: Callable[[Array], Array] | None, tolerance: float,
     limit: int, newton: int,
 ) -> Solution:  # fmt: skip
-    g = _mirror(g, net.flip)
-    v = v[..., ::-1] if net.flip[1] else v
-    ground = ground[::-1] if net.flip[0] else ground
+    g = _mirror(g, flip)
+    v = v[..., ::-1] if flip[1] else v
+    ground = ground[::-1] if flip[0] else ground
     applied = jnp.broadcast_to(v[..., None] - ground, (*v.shape, ground.shape[0]))
     x = _device_voltages(g, applied, net, tolerance, limit)
     current, count = g * x, jnp.asarray(1)
@@ -386,8 +398,9 @@ def _solve(
         def correct(x: Array, g: Array, net: _Network, applied: Array) -> Array:
             local = g * slope(x.reshape(-1)).reshape(x.shape)
             # for every vector its own conductances: flatten the batch into a loop of solutions
-            flat = (x.reshape(-1, *g.shape), local.reshape(-1, *g.shape), miss(x, g, net, applied).reshape(-1, *g.shape))
-            delta = lax.map(lambda a: _device_voltages(lax.stop_gradient(a[1]), a[2], fixed, tolerance, limit), flat)
+            error = miss(x, g, net, applied)
+            flat = [a.reshape(-1, *g.shape) for a in (local, error)]
+            delta = lax.map(lambda a: _device_voltages(lax.stop_gradient(a[0]), a[1], fixed, tolerance, limit), flat)
             return x - delta.reshape(x.shape)
 
         fixed = jax.tree.map(lax.stop_gradient, net)
@@ -410,8 +423,8 @@ def _solve(
     residual = ratio(jnp.linalg.norm(x + word_drop + bit_rise - applied, axis=(-2, -1)), norm)
     currents = jnp.sum(current, axis=-2)
     power = jnp.sum(v * jnp.sum(current, axis=-1), axis=-1) - jnp.sum(ground * currents, axis=-1)
-    currents = currents[..., ::-1] if net.flip[0] else currents
-    return Solution(currents, _mirror(word, net.flip), _mirror(bit, net.flip), power, residual, count)
+    currents = currents[..., ::-1] if flip[0] else currents
+    return Solution(currents, _mirror(word, flip), _mirror(bit, flip), power, residual, count)
 
 
 def currents(

@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array, lax
 
 from crossjax._pytree import replace, spec
-from crossjax._random import named
+from crossjax._random import named, normal
 from crossjax.circuits.converters import ColumnSpread
 from crossjax.devices.device import DeviceState
 from crossjax.tiles.cells import deviation
@@ -84,6 +84,13 @@ class SimulatedCore:
         """Which cells (r, c') carry devices that are used, the reference column included."""
         used = jnp.ones(self.shape, bool) if self.used is None else self.used
         return jnp.concatenate([used, *[used[:, :1]] * self.tile.cell.extra_columns], axis=1)
+
+    def read_cells(self, key: Array) -> Array:
+        """One read of every cell on its own (r, c), by the ADC but past the lines and the columns' gains."""
+        w, adc = self.weights(), self.tile.adc
+        if self.tile.noise is not None:
+            w = w + self.tile.noise * normal(named(key, "cells"), w.shape, w.dtype)
+        return w if adc is None else adc.convert(w)
 
     def weights(self) -> Array:
         """True normalised weights (r, c): what no instrument sees."""

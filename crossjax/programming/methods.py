@@ -15,10 +15,12 @@ from jax import Array, lax
 from crossjax._numerics import ratio
 from crossjax._pytree import check_choice, check_count, check_range, replace, spec, static
 from crossjax._random import named, normal
+from crossjax.circuits.converters import ColumnSpread
 from crossjax.devices.noise import ByPulses
 from crossjax.programming.core import AnyCore, Instrument, SimulatedCore, iterate
 from crossjax.programming.history import Sums, measure
 from crossjax.tiles.cells import Pairs
+from crossjax.tiles.mvm import conduct
 from crossjax.tiles.tile import test_inputs
 
 
@@ -106,6 +108,8 @@ class Iterative:
         tolerance: a cell within this error (fraction of the range) is done. None: a fifth of an ADC level, at
             least 0.01 (Joshi's ± 0.25 µS of 25), which a sweep over tolerance and step finds best.
         keep: a cell once verified is never touched again; if False it is verified at every iteration.
+        verify: "mvm", through the core as above, so that the lines' resistance and the columns' gains are part of
+            what is read; or "cell", by a read circuit at the cell, which sees the device alone.
     """
 
     iterations: int = static(default=55)
@@ -113,12 +117,14 @@ class Iterative:
     step: float = 0.5
     tolerance: float | None = None
     keep: bool = static(default=True)
+    verify: str = static(default="mvm")
 
     def _check(self) -> None:
         check_count(self, "iterations")
         check_count(self, "reads")
         check_range(self, "step", low=0, high=2, strict=True)
         check_range(self, "tolerance", low=0)
+        check_choice(self, "verify", ("mvm", "cell"))
 
     def run(self, key: Array, core: AnyCore, weights: Array, loudest: Array) -> tuple[AnyCore, Sums]:
         """See `Method.run`."""
@@ -147,6 +153,10 @@ class Iterative:
 
     def read(self, key: Array, core: AnyCore, rows: int) -> Array:
         """Mean of several reads of every weight, one word line at a time, (r, c)."""
+        if self.verify == "cell":
+            if not isinstance(core, SimulatedCore):
+                raise ValueError("an instrument shows its outputs only: use Iterative(verify='mvm')")
+            return jnp.mean(jax.vmap(core.read_cells)(jax.random.split(key, self.reads)), axis=0)
         lines = jnp.tile(jnp.eye(rows), (self.reads, 1))
         return jnp.mean(core.mvm(key, lines).reshape(self.reads, rows, -1), axis=0)
 
@@ -176,8 +186,8 @@ class GDP:
         patience: stop pulsing once the smoothed MVM error has not improved by 0.1 % for so many iterations;
             None: never.
         gradient: "outer", Xᵀ(Ŷ − Y), which needs no model; or "vjp", the vector-Jacobian product of the core's
-            model, which knows each column's gain and leaves out saturated outputs (analog subtraction only: an
-            instrument has no model, and lines digitised one by one use the outer product).
+            model, which knows each column's gain, leaves out saturated outputs and sees the wires. An instrument
+            has no model, and lines that are digitised one by one use the outer product.
     """
 
     iterations: int = static(default=100)
@@ -249,12 +259,21 @@ class GDP:
 
 
 def model_gradient(core: SimulatedCore, x: Array, residual: Array, weights: Array) -> Array:
-    """Xᵀ diag(∂y/∂sum) (Ŷ − Y): the residual pulled back through the core's converters at the wanted weights."""
+    """Xᵀ diag(∂y/∂sum) (Ŷ − Y): the residual pulled back through converters and wires, at the wanted weights."""
     adc = core.tile.adc
-    if adc is None or core.tile.subtract == "digital":
+    if core.tile.subtract == "digital" or (adc is None and core.tile.wires is None):
         return x.T @ residual
     columns = jax.tree.map(lambda a: a[0], core.columns)
-    _, pull = jax.vjp(lambda w: adc.convert(adc.distort(x @ w, columns)), weights)
+    device, cell = core.tile.device, core.tile.cell
+
+    def outputs(w: Array) -> Array:
+        if core.tile.wires is not None:  # what the network makes of these weights
+            g = cell.encode(w, device.g_min, device.g_max)
+            w = conduct(core.tile, g[:, None, None], core.shape)[0][0, :, 0, 0]
+        y = x @ w
+        return y if adc is None else adc.convert(adc.distort(y, ColumnSpread() if columns is None else columns))
+
+    _, pull = jax.vjp(outputs, weights)
     return pull(residual)[0]
 
 

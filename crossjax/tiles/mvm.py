@@ -46,10 +46,18 @@ def as_inputs(x: Array | np.ndarray, shape: tuple[int, int]) -> Array:
 def conduct(tile: Tile, g: Array, shape: tuple[int, int]) -> tuple[Array, Array | None]:
     """Conductances (devices, down, across, r, c') to what an MVM multiplies with, and its noise variance.
 
-    Both are (down, r, lines, across, c'), normalised; unused cells are exactly 0.
+    Both are (down, r, lines, across, c'), normalised; unused cells are exactly 0. With wires, the product is with
+    the effective conductances of the whole network; read noise stays that of the devices themselves.
     """
-    cell, device = tile.cell, tile.device
+    cell, device, grid = tile.cell, tile.device, tile.grid(shape)
+    mask = None
+    if grid.padded:
+        mask = grid.mask()
+        extra = g.shape[-1] - mask.shape[-1]
+        mask = np.concatenate([mask, np.repeat(mask[..., :1], extra, axis=-1)], axis=-1) if extra else mask
     variance = device.read_variance(g)
+    if tile.wires is not None:  # the lines of unused cells carry nothing
+        g = tile.wires.effective(g if mask is None else jnp.where(mask, g, 0.0))
     if tile.subtract == "analog":
         w = cell.decode(g, device.g_min, device.g_max)[None]
         v = None if variance is None else cell.variance(variance, device.g_min, device.g_max)[None]
@@ -57,13 +65,9 @@ def conduct(tile: Tile, g: Array, shape: tuple[int, int]) -> tuple[Array, Array 
         w = cell.lines(g, device.g_min, device.g_max)
         unit = cell.lines(jnp.ones(()), device.g_min, device.g_max)
         v = None if variance is None else variance * unit**2
-    grid = tile.grid(shape)
-    if grid.padded:
-        mask = grid.mask()
-        extra = w.shape[-1] - mask.shape[-1]
-        mask = np.concatenate([mask, np.repeat(mask[..., :1], extra, axis=-1)], axis=-1) if extra else mask
-        w = jnp.where(mask, w, 0.0)
-        v = None if v is None else jnp.where(mask, v, 0.0)
+    if mask is not None:
+        w = jnp.where(mask[..., : w.shape[-1]], w, 0.0)
+        v = None if v is None else jnp.where(mask[..., : v.shape[-1]], v, 0.0)
     order = (1, 3, 0, 2, 4)
     return w.transpose(order), None if v is None else v.transpose(order)
 

@@ -1,0 +1,389 @@
+"""Wires against independent solutions (sparse LU and ngspice, tests/data/wires), physics, gradients and bad input."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import check_gradients
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import crossjax as cx
+from crossjax.circuits.wires import (
+    DRIVES,
+    SENSES,
+    NotConvergedError,
+    cubic_law,
+    currents,
+    effective_conductance,
+    first_order_conductance,
+    rasch_drop,
+    sinh_law,
+    solve,
+)
+
+DATA = Path(__file__).parent / "data" / "wires"
+ENDS = [(d, s) for d in DRIVES for s in SENSES]
+
+
+def reference(name):
+    with np.load(DATA / f"{name}.npz") as d:
+        return {k: d[k] for k in d.files}
+
+
+def close(ours, wanted, tolerance):
+    assert np.abs(np.asarray(ours) - wanted).max() <= tolerance * np.abs(wanted).max()
+
+
+def random_array(m, n, seed=0, low=1.0, high=25.0):
+    return jnp.asarray(np.random.default_rng(seed).uniform(low, high, (m, n)))
+
+
+def nodal(g, v, r_word, r_bit, r_driver, r_sense, drive="left", sense="bottom"):
+    """Kirchhoff's equations of every node, solved densely: currents (vectors, N), µA. Written to be obvious."""
+    g = np.asarray(g)
+    m, n = g.shape
+    matrix, source = np.zeros((2 * m * n, 2 * m * n)), np.zeros((2 * m * n, len(v)))
+    word, bit = np.arange(m * n).reshape(m, n), m * n + np.arange(m * n).reshape(m, n)
+
+    def connect(a, b, conductance):
+        for p, q in ((a, b), (b, a)):
+            matrix[p, p] += conductance
+            matrix[p, q] -= conductance
+
+    for i in range(m):
+        for j in range(n):
+            connect(word[i, j], bit[i, j], g[i, j] * 1e-6)
+            if j:
+                connect(word[i, j - 1], word[i, j], 1 / r_word)
+            if i:
+                connect(bit[i - 1, j], bit[i, j], 1 / r_bit)
+    for end in [0] * (drive != "right") + [n - 1] * (drive != "left"):
+        for i in range(m):
+            matrix[word[i, end], word[i, end]] += 1 / r_driver
+            source[word[i, end]] += v[:, i] / r_driver
+    ends = [m - 1] * (sense != "top") + [0] * (sense != "bottom")
+    for end in ends:
+        for j in range(n):
+            matrix[bit[end, j], bit[end, j]] += 1 / r_sense
+    voltage = np.linalg.solve(matrix, source)
+    return 1e6 * sum(voltage[bit[end]].T / r_sense for end in ends)
+
+
+# ------------------------------------------------------------------------------ references
+
+
+@pytest.mark.parametrize("name", ["geff_N16_R5", "geff_N64_R1"])
+def test_effective_conductance_matches_sparse_lu(x64, name):
+    d = reference(name)
+    close(1e-6 * effective_conductance(1e6 * d["G"], float(d["R"]), float(d["R"])), d["G_eff"], 1e-9)
+
+
+@pytest.mark.parametrize("name", ["xbar_N16_R1", "xbar_N16_R5"])
+@pytest.mark.parametrize("method", ["map", "iterative"])
+def test_currents_match_sparse_lu(x64, name, method):
+    d = reference(name)
+    ours = currents(1e6 * d["G"], d["V"].T, float(d["R_wl"]), float(d["R_bl"]), method=method)
+    close(1e-6 * ours, d["I_out"].T, 1e-9)
+
+
+def test_currents_match_ngspice(x64):
+    d, spice = reference("xbar_N16_R5"), reference("ngspice_N16_R5_b64")["I_out"]
+    close(1e-6 * currents(1e6 * d["G"], d["V"].T[: spice.shape[1]], 5.0, 5.0), spice.T, 1e-9)
+
+
+@pytest.mark.parametrize("name", ["gen_driver_sense_32x32", "gen_rect_48x80_asym"])
+def test_general_terminals_match_sparse_lu_at_every_node(x64, name):
+    d = reference(name)
+    wires = (float(d["r_wl_seg"]), float(d["r_bl_seg"]))
+    ends = {"r_driver": float(d["R_wl"]), "r_sense": float(d["R_bb"])}
+    found = solve(1e6 * d["G"], d["V_wl"], *wires, **ends)
+    for ours, wanted in (
+        (1e-6 * found.currents, d["I_bb"]),
+        (found.word, d["V_word_nodes"]),
+        (found.bit, d["V_bit_nodes"]),
+    ):
+        close(ours, wanted, 1e-9)
+    close(1e-6 * d["V_wl"] @ effective_conductance(1e6 * d["G"], *wires, **ends), d["I_bb"], 1e-9)
+
+
+def test_nonlinear_devices_match_newton_and_ngspice(x64):
+    d = reference("nonlinear_sinh_N16")
+    found = solve(1e6 * d["G"], d["V"], 5.0, 5.0, law=sinh_law(float(d["alpha"])))
+    close(1e-6 * found.currents, d["I_out"], 1e-8)
+    close(found.word, d["V_word_nodes"], 1e-8)
+    close(found.bit, d["V_bit_nodes"], 1e-8)
+
+
+@pytest.mark.parametrize("drive, sense", ENDS)
+def test_every_choice_of_ends_matches_kirchhoffs_equations(x64, drive, sense):
+    g, v = random_array(9, 7), np.random.default_rng(1).uniform(-0.2, 0.2, (3, 9))
+    ends = {"r_driver": 300.0, "r_sense": 200.0, "drive": drive, "sense": sense}
+    wanted = nodal(g, v, 50.0, 70.0, 300.0, 200.0, drive, sense)
+    close(v @ effective_conductance(g, 50.0, 70.0, **ends), wanted, 1e-9)
+    close(solve(g, v, 50.0, 70.0, **ends).currents, wanted, 1e-9)
+
+
+@pytest.mark.parametrize("r", [1.0, 5.0])
+def test_float32_keeps_its_digits_at_256(r):
+    g = random_array(256, 256)
+    exact = np.asarray(jax.jit(lambda: effective_conductance(g.astype(jnp.float32), r, r))(), np.float64)
+    with jax.enable_x64(True):
+        wanted = np.asarray(effective_conductance(jnp.asarray(np.asarray(g, np.float64)), r, r))
+    close(exact, wanted, 5e-6)
+
+
+def test_ignoring_wires_is_the_error_that_is_known(x64):
+    """G uniform in [1, 25] µS at 1 Ω a segment: outputs wrong by 3.6 % (N = 64) and 15 % (128)."""
+    for n, wanted in ((64, 0.036), (128, 0.15)):
+        g, v = random_array(n, n), np.random.default_rng(2).uniform(0, 0.2, (20, n))
+        real = v @ np.asarray(effective_conductance(g, 1.0, 1.0))
+        assert np.linalg.norm(v @ np.asarray(g) - real) / np.linalg.norm(real) == pytest.approx(wanted, rel=0.15)
+
+
+# ---------------------------------------------------------------------------------- physics
+
+
+@pytest.mark.parametrize(
+    "m, n, ends", [(1, 1, ENDS[0]), (1, 9, ENDS[4]), (13, 3, ENDS[8]), (6, 7, ENDS[2]), (5, 8, ENDS[6])]
+)
+@given(r_word=st.floats(0, 500), r_bit=st.floats(0, 500), seed=st.integers(0, 99))
+@settings(max_examples=10)
+def test_map_and_iteration_agree_and_energy_is_conserved(m, n, ends, r_word, r_bit, seed):
+    with jax.enable_x64(True):
+        g, v = random_array(m, n, seed, low=0.0), jnp.asarray(np.random.default_rng(seed).normal(size=(2, m)))
+        where = {"drive": ends[0], "sense": ends[1]}
+        found = solve(g, v, r_word, r_bit, **where)
+        exact = v @ effective_conductance(g, r_word, r_bit, **where)
+        np.testing.assert_allclose(exact, found.currents, rtol=1e-8, atol=1e-9)
+        device = jnp.sum(g * (found.word - found.bit) ** 2, axis=(-2, -1))
+        assert bool(jnp.all(found.power >= device * (1 - 1e-9) - 1e-9)), "lines dissipate what the devices do not"
+
+
+def test_currents_into_all_terminals_sum_to_zero(x64):
+    g, v = random_array(8, 6), np.random.default_rng(0).normal(size=8)
+    found = solve(g, v, 20.0, 30.0)
+    into = jnp.sum((v - found.word[:, 0]) / 20.0) * 1e6
+    np.testing.assert_allclose(into, jnp.sum(found.currents), rtol=1e-9)
+    leaving = found.bit[-1] / 30.0 * 1e6
+    np.testing.assert_allclose(leaving, found.currents, rtol=1e-9)
+
+
+def test_the_network_is_reciprocal(x64):
+    """Drive and sense exchanged: the transposed, mirrored array has the transposed map."""
+    g = random_array(7, 5)
+    there = effective_conductance(g, 20.0, 30.0, r_driver=100.0, r_sense=50.0)
+    back = effective_conductance(g.T[::-1, ::-1], 30.0, 20.0, r_driver=50.0, r_sense=100.0)
+    np.testing.assert_allclose(back, there.T[::-1, ::-1], rtol=1e-10)
+
+
+def test_more_resistance_means_less_current(x64):
+    g, v = random_array(12, 10), jnp.ones(12)
+    totals = [float(jnp.sum(v @ effective_conductance(g, r, r))) for r in (0.0, 1.0, 10.0, 100.0, 1000.0)]
+    assert totals == sorted(totals, reverse=True) and totals[0] == pytest.approx(float(g.sum()), rel=1e-12)
+
+
+def test_segments_of_any_resistance(x64):
+    g, rng = random_array(6, 5), np.random.default_rng(3)
+    r_word, r_bit, v = rng.uniform(0, 100, (6, 5)), rng.uniform(0, 100, (6, 5)), rng.normal(size=(2, 6))
+    np.testing.assert_allclose(
+        v @ effective_conductance(g, r_word, r_bit), solve(g, v, r_word, r_bit).currents, rtol=1e-9
+    )
+    same = effective_conductance(g, np.full((6, 5), 7.0), np.full((6, 5), 9.0))
+    np.testing.assert_allclose(same, effective_conductance(g, 7.0, 9.0), rtol=1e-12)
+
+
+def test_perfect_wires_open_rows_and_missing_devices_are_exact(x64):
+    g = random_array(9, 6).at[2].set(0.0).at[:, 3].set(0.0)
+    np.testing.assert_allclose(effective_conductance(g, 0.0, 0.0), g, rtol=1e-12)
+    np.testing.assert_allclose(solve(g, jnp.ones(9), 0.0, 0.0).currents, g.sum(0), rtol=1e-12)
+    bent = effective_conductance(g, 10.0, 10.0)
+    assert float(jnp.abs(bent[2]).max()) < 1e-12 and float(jnp.abs(bent[:, 3]).max()) < 1e-12
+
+
+def test_batches_are_a_vmap(x64):
+    g = jnp.stack([random_array(9, 7, seed) for seed in range(3)])
+    together = jax.vmap(lambda a: effective_conductance(a, 5.0, 5.0))(g)
+    np.testing.assert_allclose(together, jnp.stack([effective_conductance(a, 5.0, 5.0) for a in g]), rtol=1e-12)
+
+
+def test_first_order_approximation_is_of_first_order(x64):
+    g = random_array(16, 16)
+    exact, first = (
+        jnp.linalg.norm(f(g, r, r) - g) for f, r in ((effective_conductance, 0.01), (first_order_conductance, 0.01))
+    )
+    assert float(exact) == pytest.approx(float(first), rel=1e-2)
+    errors = [
+        float(jnp.linalg.norm(first_order_conductance(g, r, r) - effective_conductance(g, r, r))) for r in (0.1, 0.2)
+    ]
+    assert errors[1] / errors[0] == pytest.approx(4.0, rel=0.05)
+
+
+def test_rasch_polynomial_reduces_outputs_and_vanishes_without_resistance():
+    w, x = jnp.full((64, 4), 0.5), jnp.ones((1, 64))
+    assert float(rasch_drop(w, x)[0, 0]) < 32.0
+    np.testing.assert_allclose(rasch_drop(w, x, segment=0.0), x @ w)
+
+
+# -------------------------------------------------------------------------------- gradients
+
+
+@pytest.mark.parametrize("drive, sense", [("left", "bottom"), ("both", "both"), ("right", "top")])
+def test_gradients_of_the_map(x64, drive, sense):
+    g = random_array(7, 6)
+    r = {"word": 50.0, "bit": 30.0, "driver": 200.0, "sense": 100.0}
+    pattern = jnp.asarray(np.random.default_rng(1).normal(size=(7, 6)))
+
+    def loss(args):
+        g, r = args
+        e = effective_conductance(
+            g, r["word"], r["bit"], r_driver=r["driver"], r_sense=r["sense"], drive=drive, sense=sense
+        )
+        return jnp.sum(pattern * e)
+
+    check_gradients(loss, (g, r), rtol=1e-6, step=1e-5)
+
+
+def test_gradient_is_the_adjoint_formula(x64):
+    """dG_eff[i, j] / dG[k, l] = (device voltage at k, l for input i) · (the same for output j)."""
+    g, i, j = random_array(6, 5), 2, 3
+    ours = jax.grad(lambda g: effective_conductance(g, 40.0, 60.0)[i, j])(g)
+    forward = solve(g, jnp.eye(6)[i], 40.0, 60.0)
+    backward = solve(g, jnp.zeros(6), 40.0, 60.0, v_sense=-jnp.eye(5)[j])
+    np.testing.assert_allclose(ours, (forward.word - forward.bit) * (backward.word - backward.bit), rtol=1e-6)
+
+
+@pytest.mark.parametrize("law", [None, sinh_law(3.0), cubic_law(2.0)], ids=["linear", "sinh", "cubic"])
+def test_gradients_of_the_solution(x64, law):
+    g, v = random_array(6, 5), jnp.asarray(np.random.default_rng(0).uniform(-0.5, 0.5, (2, 6)))
+    r = {"word": 300.0, "bit": 200.0, "driver": 500.0}
+
+    def loss(args):
+        g, v, r = args
+        found = solve(g, v, r["word"], r["bit"], r_driver=r["driver"], law=law, tolerance=1e-13)
+        return jnp.sum(jnp.sin(found.currents))
+
+    check_gradients(loss, (g, v, r), rtol=1e-6, atol=1e-7, step=1e-5)
+
+
+@pytest.mark.parametrize("f", [effective_conductance, lambda g, a, b: solve(g, jnp.ones(g.shape[0]), a, b).currents])
+def test_gradients_are_finite_without_resistance_and_without_devices(x64, f):
+    g = random_array(5, 4).at[1].set(0.0).at[0, 0].set(0.0)
+    for r in (0.0, 10.0):
+        gradient = jax.grad(lambda g, a, b: jnp.sum(f(g, a, b)), argnums=(0, 1, 2))(g, r, r)
+        assert all(bool(jnp.isfinite(x).all()) for x in gradient)
+    at_zero = jax.grad(lambda r: jnp.sum(f(g, r, r)))(0.0)
+    step = 1e-4
+    slope = (float(jnp.sum(f(g, step, step))) - float(jnp.sum(f(g, 0.0, 0.0)))) / step
+    assert float(at_zero) == pytest.approx(slope, rel=1e-3)
+
+
+# ----------------------------------------------------------------------------------- tiles
+
+
+def wired(pairs="separate", r=20.0, n=32, gradient="exact"):
+    return cx.Tile(n, n, device=cx.devices.ideal(), wires=cx.Wires(r, r, pairs=pairs, gradient=gradient))
+
+
+def test_a_tile_without_resistance_is_the_tile_without_wires(x64, key):
+    w, x = jax.random.normal(key, (40, 20)), jax.random.normal(jax.random.key(1), (3, 40))
+    for pairs in ("separate", "interleaved"):
+        tile = wired(pairs, r=0.0, n=16)
+        np.testing.assert_allclose(cx.mvm(key, tile, cx.program(key, tile, w)[0], x), x @ w, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("pairs", ["separate", "interleaved"])
+@pytest.mark.parametrize("subtract", ["analog", "digital"])
+def test_a_tile_computes_what_its_network_conducts(x64, key, pairs, subtract):
+    tile = cx.replace(wired(pairs, n=8), subtract=subtract)
+    w, x = jax.random.normal(key, (8, 5)), jax.random.normal(jax.random.key(1), (3, 8))
+    chip, _ = cx.program(key, tile, w)
+    g = chip.cells.g[:, 0, 0]
+    if pairs == "separate":
+        plus, minus = (effective_conductance(a, 20.0, 20.0) for a in g)
+    else:
+        both = effective_conductance(jnp.stack([g[0], g[1]], axis=-1).reshape(8, 10), 20.0, 20.0)
+        plus, minus = both[:, 0::2], both[:, 1::2]
+    np.testing.assert_allclose(
+        cx.mvm(key, tile, chip, x), x @ (plus - minus) / 25.0 * chip.scale[0, 0], rtol=1e-9, atol=1e-9
+    )
+
+
+def test_a_network_trains_through_its_wires(x64, key):
+    """Weights learned through the network's solution make up for its drops; an ideal gradient gets part of it."""
+    x = jax.random.normal(jax.random.key(1), (64, 16))
+    wanted = x @ jax.random.normal(key, (16, 8))
+    errors = {}
+    for gradient in ("exact", "ideal"):
+        tile = wired(r=200.0, n=16, gradient=gradient)
+
+        def loss(w, tile=tile):
+            chip, _ = cx.program(key, tile, w)
+            return jnp.mean((cx.mvm(key, tile, chip, x) - wanted) ** 2)
+
+        w, step = jax.random.normal(key, (16, 8)), jax.jit(jax.value_and_grad(loss))
+        first = None
+        for _ in range(150):
+            value, slope = step(w)
+            first = value if first is None else first
+            w = w - 0.5 * slope
+        errors[gradient] = float(value / first)
+    assert errors["exact"] < 0.05 and errors["exact"] <= errors["ideal"] < 0.5
+
+
+def test_gradient_programming_compensates_wires_that_reading_cells_cannot_see(key):
+    tile = cx.replace(
+        cx.presets.hermes(), rows=64, cols=64, wires=cx.Wires(10.0, 10.0), compensation=None,
+        adc=cx.ADC(range=8.0), noise=0.01, **{"device.flicker": None, "device.drift": None},
+    )  # fmt: skip
+    w = jnp.clip(jax.random.normal(key, (64, 64)), -3, 3)
+    errors = {}
+    methods = {"cell": cx.Iterative(verify="cell"), "mvm": cx.Iterative(), "gdp": cx.GDP(iterations=60, batch=1024)}
+    for name, how in methods.items():
+        chip, _ = cx.program(key, tile, w, how)
+        errors[name] = float(cx.mvm_error(key, tile, chip, w))
+    assert errors["gdp"] < 0.5 * errors["cell"]
+    assert errors["gdp"] < 0.8 * errors["mvm"], "reading through the lines sees them, one ADC level at a time"
+
+
+# -------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda g: effective_conductance(g, -1.0, 1.0), "r_word must be ≥ 0 Ω"),
+        (lambda g: effective_conductance(g, 1.0, np.nan), "r_bit has 1 values that are NaN"),
+        (lambda g: effective_conductance(-g, 1.0, 1.0), "g must be ≥ 0 µS"),
+        (lambda g: effective_conductance(g[0], 1.0, 1.0), "matrix of conductances"),
+        (lambda g: effective_conductance(g, np.ones(3), 1.0), r"r_word must be a number or have shape \(4, 5\)"),
+        (lambda g: effective_conductance(g, 1.0, 1.0, drive="up"), "drive must be one of"),
+        (lambda g: solve(g, np.ones(5), 1.0, 1.0), "v must end in 4 voltages"),
+        (lambda g: solve(g, np.full(4, np.inf), 1.0, 1.0), "v has 4 values that are NaN or infinite"),
+        (lambda g: currents(g, np.ones(4), 1.0, 1.0, method="guess"), "method must be"),
+        (lambda g: cx.Wires(r_word=-1.0), r"Wires\.r_word"),
+        (lambda g: cx.Wires(pairs="stacked"), "'separate', 'interleaved'"),
+    ],
+)
+def test_bad_input_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(random_array(4, 5))
+
+
+def test_a_solution_that_does_not_converge_is_an_error_with_its_residual():
+    g, v = random_array(64, 64), jnp.ones(64)
+    with pytest.raises(NotConvergedError, match=r"relative residual .* after 1 iterations"):
+        solve(g, v, 100.0, 100.0, max_iterations=1)
+    under_jit = jax.jit(lambda g: solve(g, v, 100.0, 100.0, max_iterations=1).currents)(g)
+    assert bool(jnp.isnan(under_jit).all()), "never silently wrong"
+
+
+def test_the_choice_of_method_is_automatic_and_can_be_forced(x64):
+    g, few, many = random_array(32, 8), jnp.ones((1, 32)), jnp.ones((40, 32))
+    for v in (few, many):
+        results = [currents(g, v, 10.0, 10.0, method=m) for m in ("auto", "map", "iterative")]
+        for other in results[1:]:
+            np.testing.assert_allclose(other, results[0], rtol=1e-9)
+    assert currents(g, few, 10.0, 10.0, law=cubic_law(1.0)).shape == (1, 8)
