@@ -221,9 +221,13 @@ def test_first_order_approximation_is_of_first_order(x64):
     assert errors[1] / errors[0] == pytest.approx(4.0, rel=0.05)
 
 
-def test_rasch_polynomial_reduces_outputs_and_vanishes_without_resistance():
-    w, x = jnp.full((64, 4), 0.5), jnp.ones((1, 64))
-    assert float(rasch_drop(w, x)[0, 0]) < 32.0
+def test_rasch_polynomial_halves_the_error_of_ignoring_bit_lines(x64):
+    rng = np.random.default_rng(1)
+    w, x = (jnp.asarray(np.clip(rng.normal(size=s) / 3, -1, 1)) for s in ((128, 16), (20, 128)))
+    pair = [effective_conductance(jnp.maximum(s * w, 0) * 25.0, 0.0, 1.0) for s in (1, -1)]
+    real = x @ (pair[0] - pair[1]) / 25.0
+    ignored, corrected = (float(jnp.linalg.norm(y - real)) for y in (x @ w, rasch_drop(w, x, segment=1.0, g_max=25.0)))
+    assert corrected < 0.55 * ignored
     np.testing.assert_allclose(rasch_drop(w, x, segment=0.0), x @ w)
 
 

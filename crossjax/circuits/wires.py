@@ -379,8 +379,8 @@ def _where_good(good: Array, x: Array) -> Array:
 
 @partial(jax.jit, static_argnums=(4, 5, 6, 7, 8))
 def _solve(
-    g: Array, v: Array, ground: Array, net: _Network, flip: tuple[bool, bool], law: Callable[[Array], Array] | None, tolerance: float,
-    limit: int, newton: int,
+    g: Array, v: Array, ground: Array, net: _Network, flip: tuple[bool, bool],
+    law: Callable[[Array], Array] | None, tolerance: float, limit: int, newton: int,
 ) -> Solution:  # fmt: skip
     g = _mirror(g, flip)
     v = v[..., ::-1] if flip[1] else v
@@ -466,8 +466,8 @@ def cubic_law(b: float) -> Callable[[Array], Array]:
 def first_order_conductance(g: ArrayLike, r_word: float, r_bit: float) -> Array:
     """G_eff to first order in the resistances: every current as without wires, the drops it causes subtracted.
 
-    Relative error of the currents against the exact map, G uniform in [1, 25] µS, 1 Ω a segment: 0.3 % at N = 32,
-    4 % at 64, and useless (over 50 %) from 128 on: a check for small arrays, not a model for large ones.
+    Error of the currents against the exact map, G uniform in [1, 25] µS, 1 Ω a segment: 0.011 % at N = 32, 0.15 % at
+    64, 2.4 % at 128 (without any correction 1.0, 3.7 and 15 %). The error grows with the square of r.
     """
     a = _check_conductances(g)
     net = _network((a.shape[0], a.shape[1]), r_word, r_bit, None, None, "left", "bottom", a.dtype)
@@ -481,6 +481,10 @@ def rasch_drop(w: Array, x: Array, *, segment: float = 0.35, g_max: float = 5.0)
 
     ``a = n γ Σ|w||x|``, ``c = a (0.05 a² − 0.2 a + 0.5)``, ``Δy = −c Σ w x (1 − (1 − j/n)²)`` with γ = segment · g_max.
 
+    j counts rows from the sense node, so row n − 1, at the bottom, loses nothing. Against the exact map with Gaussian
+    weights and inputs it halves the error of ignoring the wires: 2.3 to 1.1 % (n = 512, 0.35 Ω, 5 µS), 8.0 to 3.6 %
+    (n = 256, 1 Ω, 25 µS).
+
     Args:
         w: normalised weights (n, cols); x: normalised inputs (…, n).
         segment: resistance of one segment, Ω; g_max: µS.
@@ -488,5 +492,5 @@ def rasch_drop(w: Array, x: Array, *, segment: float = 0.35, g_max: float = 5.0)
     n = w.shape[0]
     a = n * segment * g_max * 1e-6 * (jnp.abs(x) @ jnp.abs(w))
     c = a * (0.05 * a * a - 0.2 * a + 0.5)
-    place = 1.0 - (1.0 - jnp.arange(n) / n) ** 2
+    place = (1.0 - (1.0 - jnp.arange(n) / n) ** 2)[::-1]
     return x @ w - c * ((x * place) @ w)
