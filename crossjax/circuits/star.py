@@ -135,12 +135,9 @@ def _leaves(g: Array, r_word: Array, r_bit: Array) -> Array:
     ).reshape(*batch, m * n, -1)
     x = jnp.linalg.solve(jnp.eye(m * n, dtype=g.dtype) + z * g.reshape(*batch, 1, m * n), source)
     current = g.reshape(*batch, m * n, 1) * x
-    collect = jnp.concatenate([to_row, -along[..., None] * to_row, to_col, below[..., None] * to_col], axis=-1).reshape(
-        *batch, m * n, -1
-    )
-    # L out: current (1), R out: voltage, T out: voltage, B out: current
-    order = jnp.concatenate([jnp.arange(2 * m), 2 * m + n + jnp.arange(n), 2 * m + jnp.arange(n)])
-    out = jnp.swapaxes(jnp.take(collect, order, axis=-1), -1, -2) @ current
+    # currents leave at L and B, voltages are seen at R and T
+    collect = jnp.concatenate([to_row, -along[..., None] * to_row, below[..., None] * to_col, to_col], axis=-1)
+    out = jnp.swapaxes(collect.reshape(*batch, m * n, -1), -1, -2) @ current
     direct = jnp.zeros((*batch, 2 * (m + n), 2 * (m + n)), g.dtype)
     i, j, t, b = jnp.arange(m), m + jnp.arange(m), 2 * m + jnp.arange(n), 2 * m + n + jnp.arange(n)
     direct = direct.at[..., i, j].set(1.0).at[..., j, i].set(1.0).at[..., t, b].set(1.0).at[..., b, t].set(1.0)
