@@ -14,13 +14,13 @@ import crossjax as cx
 from crossjax.circuits.wires import (
     DRIVES,
     SENSES,
+    CubicLaw,
     NotConvergedError,
-    cubic_law,
+    SinhLaw,
     currents,
     effective_conductance,
     first_order_conductance,
     rasch_drop,
-    sinh_law,
     solve,
 )
 
@@ -111,7 +111,7 @@ def test_general_terminals_match_sparse_lu_at_every_node(x64, name):
 
 def test_nonlinear_devices_match_newton_and_ngspice(x64):
     d = reference("nonlinear_sinh_N16")
-    found = solve(1e6 * d["G"], d["V"], 5.0, 5.0, law=sinh_law(float(d["alpha"])))
+    found = solve(1e6 * d["G"], d["V"], 5.0, 5.0, law=SinhLaw(float(d["alpha"])))
     close(1e-6 * found.currents, d["I_out"], 1e-8)
     close(found.word, d["V_word_nodes"], 1e-8)
     close(found.bit, d["V_bit_nodes"], 1e-8)
@@ -259,7 +259,7 @@ def test_gradient_is_the_adjoint_formula(x64):
     np.testing.assert_allclose(ours, (forward.word - forward.bit) * (backward.word - backward.bit), rtol=1e-6)
 
 
-@pytest.mark.parametrize("law", [None, sinh_law(3.0), cubic_law(2.0)], ids=["linear", "sinh", "cubic"])
+@pytest.mark.parametrize("law", [None, SinhLaw(3.0), CubicLaw(2.0)], ids=["linear", "sinh", "cubic"])
 def test_gradients_of_the_solution(x64, law):
     g, v = random_array(6, 5), jnp.asarray(np.random.default_rng(0).uniform(-0.5, 0.5, (2, 6)))
     r = {"word": 300.0, "bit": 200.0, "driver": 500.0}
@@ -270,6 +270,16 @@ def test_gradients_of_the_solution(x64, law):
         return jnp.sum(jnp.sin(found.currents))
 
     check_gradients(loss, (g, v, r), rtol=1e-6, atol=1e-7, step=1e-5)
+
+
+def test_gradients_of_a_device_law_and_plain_functions(x64):
+    g, v = random_array(5, 4), jnp.linspace(0.2, 0.6, 5)
+
+    def total(law):
+        return jnp.sum(solve(g, v, 300.0, 200.0, law=law, tolerance=1e-13).currents)
+
+    check_gradients(total, SinhLaw(4.0), rtol=1e-6, step=1e-5)
+    np.testing.assert_allclose(total(lambda x: jnp.sinh(4.0 * x) / 4.0), total(SinhLaw(4.0)), rtol=1e-10)
 
 
 @pytest.mark.parametrize("f", [effective_conductance, lambda g, a, b: solve(g, jnp.ones(g.shape[0]), a, b).currents])
@@ -390,4 +400,4 @@ def test_the_choice_of_method_is_automatic_and_can_be_forced(x64):
         results = [currents(g, v, 10.0, 10.0, method=m) for m in ("auto", "map", "iterative")]
         for other in results[1:]:
             np.testing.assert_allclose(other, results[0], rtol=1e-9)
-    assert currents(g, few, 10.0, 10.0, law=cubic_law(1.0)).shape == (1, 8)
+    assert currents(g, few, 10.0, 10.0, law=CubicLaw(1.0)).shape == (1, 8)

@@ -338,7 +338,8 @@ def solve(
         v: word-line voltages (…, M), V.
         r_word, r_bit, r_driver, r_sense, drive, sense: as for `effective_conductance`.
         v_sense: voltage of the sense nodes, a number or (N,), V.
-        law: f, for devices with I = G f(v); None for linear ones. See `sinh_law` and `cubic_law`.
+        law: f, for devices with I = G f(v), f(0) = 0: `SinhLaw`, `CubicLaw`, any spec that is callable (its numbers
+            can be differentiated) or any function; None for linear devices.
         tolerance: relative residual; None: 1e-12 in float64, 1e-6 in float32.
         max_iterations: of conjugate gradients; max_newton: of Newton's method.
 
@@ -358,7 +359,9 @@ def solve(
     if tolerance is None:
         tolerance = 1e-12 if a.dtype == jnp.float64 else 1e-6
     ground = jnp.broadcast_to(jnp.asarray(v_sense, a.dtype), (a.shape[1],))
-    found = _solve(a, v, ground, net, _flips(drive, sense), law, tolerance, max_iterations, max_newton)
+    if law is not None and jax.tree_util.all_leaves([law]):  # a plain function
+        law = jax.tree_util.Partial(law)
+    found = _solve(a, v, ground, net, law, _flips(drive, sense), tolerance, max_iterations, max_newton)
     limit = 100 * tolerance
     if not isinstance(found.residual, jax.core.Tracer):
         worst = float(jnp.max(found.residual))
@@ -377,10 +380,10 @@ def _where_good(good: Array, x: Array) -> Array:
     return jnp.where(good.reshape(*good.shape, *[1] * (x.ndim - good.ndim)), x, jnp.nan)
 
 
-@partial(jax.jit, static_argnums=(4, 5, 6, 7, 8))
+@partial(jax.jit, static_argnums=(5, 6, 7, 8))
 def _solve(
-    g: Array, v: Array, ground: Array, net: _Network, flip: tuple[bool, bool],
-    law: Callable[[Array], Array] | None, tolerance: float, limit: int, newton: int,
+    g: Array, v: Array, ground: Array, net: _Network, law: Callable[[Array], Array] | None,
+    flip: tuple[bool, bool], tolerance: float, limit: int, newton: int,
 ) -> Solution:  # fmt: skip
     g = _mirror(g, flip)
     v = v[..., ::-1] if flip[1] else v
@@ -389,33 +392,7 @@ def _solve(
     x = _device_voltages(g, applied, net, tolerance, limit)
     current, count = g * x, jnp.asarray(1)
     if law is not None:
-        slope = jax.vmap(jax.grad(law))
-
-        def miss(x: Array, g: Array, net: _Network, applied: Array) -> Array:
-            word, bit = _drop(g * law(x), net)
-            return x + word + bit - applied
-
-        def correct(x: Array, g: Array, net: _Network, applied: Array) -> Array:
-            local = g * slope(x.reshape(-1)).reshape(x.shape)
-            # for every vector its own conductances: flatten the batch into a loop of solutions
-            error = miss(x, g, net, applied)
-            flat = [a.reshape(-1, *g.shape) for a in (local, error)]
-            delta = lax.map(lambda a: _device_voltages(lax.stop_gradient(a[0]), a[1], fixed, tolerance, limit), flat)
-            return x - delta.reshape(x.shape)
-
-        fixed = jax.tree.map(lax.stop_gradient, net)
-
-        def unfinished(state: tuple[Array, Array]) -> Array:
-            x, k = state
-            size = jnp.linalg.norm(miss(x, *frozen)) / jnp.maximum(jnp.linalg.norm(frozen[2]), 1e-30)
-            return (k < newton) & (size > tolerance)
-
-        frozen = jax.tree.map(lax.stop_gradient, (g, net, applied))
-        x, count = lax.while_loop(
-            unfinished, lambda s: (correct(s[0], *frozen), s[1] + 1), (lax.stop_gradient(x), jnp.asarray(0))
-        )
-        # one more step from the solution: no change of value, and exactly the derivative of the solution
-        x = correct(lax.stop_gradient(x), g, net, applied)
+        x, count = _newton(x, _Problem(g, net, applied, law), tolerance, limit, newton)
         current = g * law(x)
     word_drop, bit_rise = _drop(current, net)
     word, bit = v[..., None] - word_drop, ground + bit_rise
@@ -425,6 +402,45 @@ def _solve(
     power = jnp.sum(v * jnp.sum(current, axis=-1), axis=-1) - jnp.sum(ground * currents, axis=-1)
     currents = currents[..., ::-1] if flip[0] else currents
     return Solution(currents, _mirror(word, flip), _mirror(bit, flip), power, residual, count)
+
+
+class _Problem(NamedTuple):
+    """A nonlinear network: x + Z G f(x) = applied."""
+
+    g: Array
+    net: _Network
+    applied: Array
+    law: Callable[[Array], Array]
+
+    def miss(self, x: Array) -> Array:
+        """By how much device voltages ``x`` miss the equation."""
+        word, bit = _drop(self.g * self.law(x), self.net)
+        return x + word + bit - self.applied
+
+    def correct(self, x: Array, tolerance: float, limit: int) -> Array:
+        """One Newton step: the linear network of the local conductances G f'(x), solved for what is missing."""
+        fixed = jax.tree.map(lax.stop_gradient, self)
+        slope = jax.vmap(jax.grad(fixed.law))(x.reshape(-1)).reshape(x.shape)
+        # every vector has local conductances of its own: one solution after the other
+        flat = [a.reshape(-1, *self.g.shape) for a in (fixed.g * slope, self.miss(x))]
+        delta = lax.map(lambda a: _device_voltages(lax.stop_gradient(a[0]), a[1], fixed.net, tolerance, limit), flat)
+        return x - delta.reshape(x.shape)
+
+
+def _newton(x: Array, problem: _Problem, tolerance: float, limit: int, newton: int) -> tuple[Array, Array]:
+    """Device voltages and the number of steps, with the derivatives of the solution (not of the iteration)."""
+    fixed = jax.tree.map(lax.stop_gradient, problem)
+    size = jnp.maximum(jnp.linalg.norm(fixed.applied), 1e-30)
+
+    def unfinished(state: tuple[Array, Array]) -> Array:
+        return (state[1] < newton) & (jnp.linalg.norm(fixed.miss(state[0])) > tolerance * size)
+
+    def step(state: tuple[Array, Array]) -> tuple[Array, Array]:
+        return fixed.correct(state[0], tolerance, limit), state[1] + 1
+
+    x, count = lax.while_loop(unfinished, step, (lax.stop_gradient(x), jnp.asarray(0)))
+    # one more step, from the solution: no change of value, and exactly the implicit derivative
+    return problem.correct(lax.stop_gradient(x), tolerance, limit), count
 
 
 def currents(
@@ -453,14 +469,24 @@ def currents(
 # ------------------------------------------------------------------------- device laws, approximations
 
 
-def sinh_law(alpha: float) -> Callable[[Array], Array]:
-    """f(v) = sinh(α v) / α: hopping conduction, α in 1/V."""
-    return lambda v: jnp.sinh(alpha * v) / alpha
+@spec
+class SinhLaw:
+    """f(v) = sinh(α v) / α: hopping conduction. α in 1/V, not 0."""
+
+    alpha: float
+
+    def __call__(self, v: Array) -> Array:  # noqa: D102
+        return jnp.sinh(self.alpha * v) / self.alpha
 
 
-def cubic_law(b: float) -> Callable[[Array], Array]:
+@spec
+class CubicLaw:
     """f(v) = v + b v³, b in 1/V²."""
-    return lambda v: v + b * v**3
+
+    b: float
+
+    def __call__(self, v: Array) -> Array:  # noqa: D102
+        return v + self.b * v**3
 
 
 def first_order_conductance(g: ArrayLike, r_word: float, r_bit: float) -> Array:
