@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import crossjax as cx
+from crossjax.circuits.network import DRIVES, SENSES
 from crossjax.circuits.wires import (
-    DRIVES,
-    SENSES,
     CubicLaw,
     NotConvergedError,
     SinhLaw,
