@@ -111,7 +111,7 @@ class Solution(NamedTuple):
         bit: bit-line voltage at every device, (…, M, N), V.
         power: dissipated in devices and lines, (…,), µW.
         residual: relative residual that the iteration ended with, (…,).
-        iterations: that it took.
+        iterations: Newton steps that it took (1 for linear devices).
     """
 
     currents: Array
@@ -199,8 +199,8 @@ def solve(
 ) -> Solution:  # fmt: skip
     """Currents, node voltages and power of a crossbar for a few input vectors.
 
-    Conjugate gradients on the device voltages: 5 to 20 iterations from 128² to 512² at 1 to 5 Ω. Nonlinear devices,
-    I = G f(v), by Newton's method around it, with gradients of the solution itself (implicit differentiation).
+    Conjugate gradients on the device voltages, for all vectors at once. Nonlinear devices, I = G f(v), by
+    Newton's method around it, with gradients of the solution itself (implicit differentiation).
 
     Args:
         g: conductances (M, N), µS.

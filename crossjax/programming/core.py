@@ -111,8 +111,8 @@ class SimulatedCore:
 
     def reading(self) -> Reading:
         """What the core conducts while it is being programmed (t = 0)."""
-        g = self.cells.g[:, None, None]
-        w, variance = conduct(self.tile, g, self.shape)
+        g = self.cells.g if self.used is None else jnp.where(self.cells_used(), self.cells.g, 0.0)
+        w, variance = conduct(self.tile, g[:, None, None], self.shape)
         if self.used is not None:
             off = ~self.cells_used()[None, :, None, None, : w.shape[-1]]
             w = jnp.where(off, 0.0, w)
