@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import jax.core
 import jax.numpy as jnp
@@ -72,7 +73,10 @@ def conduct(tile: Tile, g: Array, shape: tuple[int, int]) -> tuple[Array, Array 
     return w.transpose(order), None if v is None else v.transpose(order)
 
 
-def forward(key: Array, tile: Tile, reading: Reading, u: Array) -> Array:
+Product = Callable[[Array, Array], Array]
+
+
+def forward(key: Array, tile: Tile, reading: Reading, u: Array, product: Product | None = None) -> Array:
     """Normalised inputs to normalised outputs of every tile: the one forward path.
 
     DAC, sum, output and read noise, ADC, input slices added up, lines combined.
@@ -82,18 +86,21 @@ def forward(key: Array, tile: Tile, reading: Reading, u: Array) -> Array:
         tile: the hardware.
         reading: what it conducts.
         u: inputs in units of the input range, (down, batch, r).
+        product: how signals (down, batch, r) meet conductances (down, r, lines, across, c'); None for `line_sums`.
+            A convolution passes its own, which must be the same sums.
 
     Returns:
         (down, batch, across, c), in full inputs on full weights, before digital scales.
     """
+    product = product or line_sums
     x, times = signals(tile, u), None
     if tile.adc is not None and tile.adc.on_saturation == "halve":
-        first = tile.adc.distort(line_sums(x, reading.w), _per_vector(reading.columns))
+        first = tile.adc.distort(product(x, reading.w), _per_vector(reading.columns))
         times = tile.adc.halvings(first.reshape(*first.shape[:2], -1))
         sliced = tile.dac is not None and tile.dac.slice_bits is not None
         x = x / times if sliced else signals(tile, u / times)  # slices are already digits: their signal is halved
-    sums = line_sums(x, reading.w)
-    variance = None if reading.variance is None else line_sums(x * x, reading.variance)
+    sums = product(x, reading.w)
+    variance = None if reading.variance is None else product(x * x, reading.variance)
     y = _convert(key, tile, reading.columns, sums, variance)
     if times is not None:
         y = y * times[..., None]
@@ -174,9 +181,13 @@ def _mvm(key: Array, tile: Tile, chip: Chip | Reading, x: Array, t: Array | floa
     flat = x.reshape(-1, rows)
     scale = 1.0 if tile.dac is None else tile.dac.input_scale(flat)
     u = grid.cut_inputs(flat if tile.dac is None else flat / scale)
-    y = forward(key, tile, reading, u)
-    y = jnp.sum(y * reading.scale[:, None], axis=0) if grid.down > 1 else y[0] * reading.scale
-    return (grid.join_outputs(y) * scale).reshape(*x.shape[:-1], grid.cols)
+    return (scaled(tile, reading, forward(key, tile, reading, u)) * scale).reshape(*x.shape[:-1], grid.cols)
+
+
+def scaled(tile: Tile, reading: Reading, y: Array) -> Array:
+    """Normalised outputs of every tile (down, batch, across, c) to outputs (batch, cols) in units of the weights."""
+    y = jnp.sum(y * reading.scale[:, None], axis=0) if y.shape[0] > 1 else y[0] * reading.scale
+    return tile.grid(reading.shape).join_outputs(y)
 
 
 # -------------------------------------------------------------------------------------- a chip at a time t

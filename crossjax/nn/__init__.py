@@ -1,0 +1,22 @@
+"""Flax NNX networks on chips: convert, train, program, read, evaluate, save."""
+
+from crossjax.nn.chips import accuracy, adabs, evaluate, logits, program, read
+from crossjax.nn.convert import account, calibrate, digital, set_key, summary, to_analog
+from crossjax.nn.ops import Embed, InputRange
+
+__all__ = [
+    "Embed",
+    "InputRange",
+    "account",
+    "accuracy",
+    "adabs",
+    "calibrate",
+    "digital",
+    "evaluate",
+    "logits",
+    "program",
+    "read",
+    "set_key",
+    "summary",
+    "to_analog",
+]

@@ -1,0 +1,187 @@
+"""A whole network on a chip: programming, reading at a time, populations, and batch norms that follow the drift.
+
+    analog ──program──► chip ──read(t)──► network at t ──► accuracy
+                                   └──adabs(images)──► network at t with its batch norms refreshed
+
+Each step is a pure function that returns a copy, so that a population is a vmap or a stream: see `evaluate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array, lax
+
+from crossjax._pytree import replace
+from crossjax._random import named
+from crossjax.nn.convert import Model, copy, layers, matrices, set_key
+from crossjax.nn.ops import Conducting, Programmed
+from crossjax.programming import History, Method, OneShot
+from crossjax.programming import program as program_matrix
+from crossjax.tiles.mvm import read as read_chip
+
+
+def program(key: Array, model: Model, method: Method = OneShot()) -> tuple[Model, dict[str, History]]:
+    """A copy of a network whose layers are programmed into chips, and the history of every layer's programming.
+
+    Args:
+        key: randomness of the chips and of their programming.
+        model: a network on tiles.
+        method: `OneShot`, `Iterative`, `GDP`, or your own.
+
+    Raises:
+        ValueError: for weights that are not finite, or a network without tiles.
+    """
+    chip, histories = copy(model), {}
+    for name, layer, op in layers(chip):
+        tile, weights = op.hardware(), matrices(layer, op)
+
+        def one(k: Array, w: Array, tile: Any = tile) -> Any:
+            return program_matrix(k, tile, w, method)
+
+        if weights.shape[0] == 1:
+            made, histories[name] = one(named(key, name), weights[0])
+            made = jax.tree.map(lambda a: a[None], made)
+        else:
+            made, histories[name] = jax.vmap(one)(jax.random.split(named(key, name), weights.shape[0]), weights)
+        op.chip, op.reading = Programmed(made), nnx.data(None)
+    if not histories:
+        raise ValueError("this network has no layers on tiles: convert it with to_analog first")
+    return chip, histories
+
+
+def read(key: Array, model: Model, t: Array | float = 0.0, *, compensate: bool = True) -> Model:
+    """A copy of a programmed network that conducts as it does ``t`` seconds after its first read.
+
+    Drift and 1/f noise are drawn once; every vector the network then sees meets the same conductances.
+
+    Args:
+        key: randomness of the reading and of the MVMs that follow.
+        model: a programmed network.
+        t: seconds after the first read, ≥ 0.
+        compensate: drift compensation as the tiles have it (GDC); False for none.
+
+    Raises:
+        ValueError: for a network that is not programmed, or a negative time.
+    """
+    now = copy(model)
+    for name, _, op in layers(now):
+        if op.chip is None:
+            raise ValueError(f"layer {name!r} is not programmed: call crossjax.nn.program(key, model) first")
+        tile, chips = op.hardware(), op.chip.get_value()
+        chips = chips if compensate else replace(chips, reference=None)
+        keys = jax.random.split(named(named(key, "reading"), name), chips.scale.shape[0])
+        op.reading = Conducting(jax.vmap(lambda k, c, tile=tile: read_chip(k, tile, c, t))(keys, chips))
+    set_key(now, named(key, "noise"))
+    return now
+
+
+def adabs(model: Model, batches: Array, *, floor: float = 0.015) -> Model:
+    """A copy whose batch norms hold the statistics of the network as it is now: adaptive batch-norm statistics.
+
+    Joshi et al., Nat. Commun. 11:2473 (2020): μ ← p μ + (1 − p) μ_B over n batches with p = floor^(1/n), and the
+    same for the variance. No labels are needed.
+
+    Args:
+        model: a network that can be called, read at some time.
+        batches: calibration inputs, (n, batch, …); Joshi uses 13 batches of 200 images for ResNet-32.
+        floor: what is left of the old statistics.
+
+    Raises:
+        ValueError: for a network without batch norms.
+    """
+    now = copy(model)
+    norms = [m for _, m in nnx.iter_modules(now) if isinstance(m, nnx.BatchNorm)]
+    if not norms:
+        raise ValueError("adabs refreshes batch norms, and this network has none")
+    kept = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = floor ** (1.0 / len(batches))
+        norm.use_running_average = False
+    graph, stats, rest = nnx.split(now, nnx.BatchStat, ...)
+
+    def step(stats: nnx.State, x: Array) -> tuple[nnx.State, None]:
+        trained = nnx.merge(graph, stats, rest)
+        trained(x)  # type: ignore[operator]
+        return nnx.state(trained, nnx.BatchStat), None
+
+    nnx.update(now, lax.scan(step, stats, batches)[0])
+    for norm, momentum in zip(norms, kept, strict=True):
+        norm.momentum = momentum
+        norm.use_running_average = True
+    return now
+
+
+def evaluate(
+    key: Array,
+    model: nnx.Module,
+    measure: Callable[[Any], Any],
+    *,
+    chips: int = 8,
+    times: Sequence[float] = (0.0,),
+    method: Method = OneShot(),
+    compensate: bool = True,
+    batch: int = 1,
+) -> Any:
+    """What ``measure`` finds in a population of chips at several times, as one computation.
+
+        accuracy = cx.nn.evaluate(key, analog, lambda net: cx.nn.accuracy(net, images, labels), times=[25.0, 86_400.0])
+
+    Args:
+        key: randomness of chips, programming and readings.
+        model: a network on tiles, in evaluation mode (``model.eval()``).
+        measure: a pure function of the network at one moment; returns arrays.
+        chips: how many chips.
+        times: seconds after the first read.
+        method: how they are programmed.
+        compensate: see `read`.
+        batch: how many chips and times are computed side by side; 1 streams them, the least memory, and the
+            fastest for convolutions on a CPU.
+
+    Returns:
+        What ``measure`` returns, with axes (chips, times) in front.
+    """
+    graph, state = nnx.split(model)
+
+    @jax.jit
+    def build(keys: Array, state: nnx.State) -> Any:
+        def one(k: Array) -> Any:
+            return nnx.state(program(named(k, "program"), nnx.merge(graph, state), method)[0])
+
+        return lax.map(one, keys)
+
+    keys = jax.random.split(key, chips)
+    made = nnx.graphdef(jax.eval_shape(lambda k: program(k, nnx.merge(graph, state), method)[0], key))
+    population = build(keys, state)
+
+    @jax.jit
+    def run(keys: Array, population: Any, times: Array) -> Any:
+        def one(at: tuple[Array, Array]) -> Any:
+            chip, n = at
+            own = jax.tree.map(lambda a: a[chip], population)
+            k = jax.random.fold_in(named(keys[chip], "time"), n)
+            return measure(read(k, nnx.merge(made, own), times[n], compensate=compensate))
+
+        which = jnp.divmod(jnp.arange(chips * len(times)), len(times))
+        flat = lax.map(one, which) if batch == 1 else lax.map(one, which, batch_size=batch)
+        return jax.tree.map(lambda a: a.reshape(chips, len(times), *a.shape[1:]), flat)
+
+    return run(keys, population, jnp.asarray(times, jnp.zeros(()).dtype))
+
+
+def logits(model: Any, images: Array, batch: int = 500) -> Array:
+    """Outputs for many inputs (n, …), ``batch`` at a time; what is left over goes last."""
+    count = images.shape[0] // batch
+    body = lax.map(model, images[: count * batch].reshape(count, batch, *images.shape[1:]))
+    body = body.reshape(count * batch, *body.shape[2:])
+    rest = images[count * batch :]
+    return body if rest.shape[0] == 0 else jnp.concatenate([body, model(rest)])
+
+
+def accuracy(model: Any, images: Array, labels: Array, batch: int = 500) -> Array:
+    """Fraction of images (n, …) whose largest output is their label (n,)."""
+    return jnp.mean(jnp.argmax(logits(model, images, min(batch, images.shape[0])), axis=-1) == labels)

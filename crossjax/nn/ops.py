@@ -1,0 +1,286 @@
+"""The products of a network on tiles: what `to_analog` puts into the slots of Flax's layers.
+
+An op turns the layer's kernel into matrices (groups, rows, cols), one chip a group, and the layer's inputs into
+vectors. What the matrices conduct depends on what the op holds:
+
+    nothing      a chip that is imagined from the kernel, with injected noise unless ``deterministic``: training
+    a reading    the programmed chip at one moment (see `crossjax.nn.program` and `crossjax.nn.read`): inference
+
+Noise is a function of the op's key and of its inputs: no state changes in a call, so ops work in jit, vmap, scan and
+remat, the same call twice gives the same result, and every time step of a recurrent layer sees noise of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array, lax
+
+from crossjax._pytree import replace
+from crossjax._random import named
+from crossjax.compensation import calibrate_ranges
+from crossjax.tiles.conv import Window, convolve
+from crossjax.tiles.injection import Injection, imagine
+from crossjax.tiles.mvm import mvm
+from crossjax.tiles.tile import Reading, Tile
+
+
+class Hardware(nnx.Variable):
+    """The `Tile` of a layer; its numbers are traced."""
+
+
+class Injections(nnx.Variable):
+    """What disturbs the weights of a layer while training."""
+
+
+class NoiseKey(nnx.Variable):
+    """The key of a layer's noise; see `crossjax.nn.set_key`."""
+
+
+class Programmed(nnx.Variable):
+    """The chip of a layer."""
+
+
+class Conducting(nnx.Variable):
+    """What the chip of a layer conducts at one moment."""
+
+
+class InputRange(nnx.Param):
+    """A learned input range: the input that becomes a full signal of the DAC."""
+
+
+class Observed(nnx.Variable):
+    """The ranges that inputs and bit-line sums need, measured while ``observe`` is set: (DAC, ADC)."""
+
+
+class Op(nnx.Module):
+    """What all products on tiles share; not called itself.
+
+    Attributes:
+        tile: the hardware.
+        injections: for training.
+        key: of the noise.
+        chip, reading: after programming, and at one moment.
+        input_range: learned, or None for the tile's own.
+        deterministic: no injected noise (``model.eval()`` sets it, ``model.train()`` clears it).
+        digital: compute the exact product instead.
+        observe: percentile of inputs and sums to measure, and compute the exact product; None does not.
+    """
+
+    def __init__(self, tile: Tile, injections: Sequence[Injection], key: Array, *, learn_range: bool) -> None:
+        strong = jnp.zeros(()).dtype
+        self.tile = Hardware(jax.tree.map(lambda a: jnp.asarray(a, strong), tile))
+        self.injections = Injections(jax.tree.map(lambda a: jnp.asarray(a, strong), tuple(injections)))
+        self.key = NoiseKey(key)
+        self.chip: Programmed | None = nnx.data(None)
+        self.reading: Conducting | None = nnx.data(None)
+        fixed = tile.dac is not None and tile.dac.scaling == "fixed"
+        self.input_range: InputRange | None = nnx.data(None)
+        if learn_range and fixed:
+            self.input_range = InputRange(jnp.asarray(tile.dac.range, strong))  # type: ignore[union-attr]
+        self.observed: Observed | None = nnx.data(None)
+        self.deterministic = False
+        self.digital = False
+        self.observe: float | None = None
+
+    def hardware(self) -> Tile:
+        """The tile as it is now, learned input range included."""
+        tile: Tile = self.tile.get_value()
+        if self.input_range is None:
+            return tile
+        return replace(tile, **{"dac.range": self.input_range.get_value()})
+
+    def fresh(self, x: Array) -> Array:
+        """A key of this op and these inputs."""
+        bits = lax.bitcast_convert_type(lax.stop_gradient(x).astype(jnp.float32), jnp.uint32)
+        return jax.random.fold_in(self.key.get_value(), jnp.sum(bits, dtype=jnp.uint32))
+
+    def readings(self, matrices: Array) -> Reading:
+        """What is multiplied with, stacked over groups, for kernel matrices (groups, rows, cols)."""
+        if self.reading is not None:
+            return self.reading.get_value()
+        if self.chip is not None:
+            raise ValueError("this layer is programmed but not read: call crossjax.nn.read(key, model, t) first")
+        tile = self.hardware()
+        injections = () if self.deterministic else self.injections.get_value()
+        keys = jax.random.split(named(self.key.get_value(), "weights"), matrices.shape[0])
+        return jax.vmap(lambda k, w: imagine(k, tile, w, injections))(keys, matrices)
+
+    def note(self, matrices: Array, x: Array) -> None:
+        """Remember the ranges that inputs (groups, vectors, rows) need."""
+        assert self.observe is not None
+        tile, percentile = self.hardware(), self.observe
+
+        def ranges(w: Array, x: Array) -> tuple[Array, Array]:
+            tuned = calibrate_ranges(tile, w, x, percentile)
+            dac = jnp.zeros(()) if tuned.dac is None else jnp.asarray(tuned.dac.range)
+            return dac, jnp.zeros(()) if tuned.adc is None else jnp.asarray(tuned.adc.range)
+
+        found = jnp.stack(jax.vmap(ranges)(matrices, x)).max(axis=1)
+        assert self.observed is not None
+        self.observed[...] = jnp.maximum(self.observed[...], found)
+
+
+class MatrixOp(Op):
+    """``lax.dot_general(x, kernel)`` on tiles: Linear, LinearGeneral, attention's projections, recurrent cells.
+
+    Attributes:
+        contracted: how many leading axes of the kernel meet the inputs.
+    """
+
+    def __init__(self, contracted: int, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.contracted = contracted
+
+    def matrices(self, kernel: Array) -> Array:
+        """(1, rows, cols)."""
+        rows = _size(kernel.shape[: self.contracted])
+        return kernel.reshape(1, rows, -1)
+
+    def __call__(self, x: Array, kernel: Array, dimension_numbers: Any, precision: Any = None, **options: Any) -> Array:
+        """As `lax.dot_general`, for a kernel without batch axes."""
+        (mine, theirs), (batch, _) = dimension_numbers
+        if batch or tuple(theirs) != tuple(range(self.contracted)):
+            raise ValueError("a layer with batch axes in its kernel is several matrices: keep it digital by a rule")
+        if self.digital:
+            return lax.dot_general(x, kernel, dimension_numbers, precision=precision)
+        x = jnp.moveaxis(x, mine, range(x.ndim - len(mine), x.ndim))
+        batch_shape = x.shape[: x.ndim - len(mine)]
+        matrices, vectors = self.matrices(kernel), x.reshape(*batch_shape, -1)
+        if self.observe is not None:
+            self.note(matrices, vectors.reshape(1, -1, vectors.shape[-1]))
+            y = vectors @ matrices[0]
+        else:
+            y = mvm(self.fresh(x), self.hardware(), _only(self.readings(matrices)), vectors)
+        return y.astype(x.dtype).reshape(*batch_shape, *kernel.shape[self.contracted :])
+
+
+class EinsumOp(MatrixOp):
+    """``jnp.einsum(equation, x, kernel)`` on tiles, for an equation that is one matrix product.
+
+    Attributes:
+        order: kernel axes in the order (contracted …, others …).
+    """
+
+    def __init__(self, equation: str, *arguments: Any, **options: Any) -> None:
+        self.order, contracted = einsum_axes(equation)
+        super().__init__(contracted, *arguments, **options)
+
+    def matrices(self, kernel: Array) -> Array:
+        """(1, rows, cols)."""
+        return super().matrices(kernel.transpose(self.order))
+
+    def __call__(self, equation: str, x: Array, kernel: Array, precision: Any = None, **options: Any) -> Array:  # type: ignore[override]
+        """As `jnp.einsum`."""
+        ins, result = equation.replace(" ", "").split("->")
+        left, right = ins.split(",")
+        if "..." in left:
+            spare = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if c not in equation][: x.ndim - len(left) + 3]
+            left, result = left.replace("...", "".join(spare)), result.replace("...", "".join(spare))
+        summed = [right[k] for k in self.order[: self.contracted]]
+        mine = tuple(left.index(c) for c in summed)
+        dimensions = ((mine, tuple(range(self.contracted))), ((), ()))
+        y = super().__call__(x, kernel.transpose(self.order), dimensions, precision)
+        have = [c for c in left if c not in summed] + [right[k] for k in self.order[self.contracted :]]
+        return y.transpose([have.index(c) for c in result])
+
+
+def einsum_axes(equation: str) -> tuple[tuple[int, ...], int]:
+    """Kernel axes in the order (contracted …, others …), and how many are contracted.
+
+    Raises:
+        ValueError: if the equation is more than one product with one matrix.
+    """
+    ins, result = equation.replace(" ", "").split("->")
+    left, right = ins.split(",")
+    if "..." in right or len(set(right)) < len(right):
+        raise ValueError(f"einsum {equation!r}: the kernel's axes must all be named, once")
+    summed = [k for k, c in enumerate(right) if c not in result]
+    if any(c in left for k, c in enumerate(right) if k not in summed) or any(right[k] not in left for k in summed):
+        raise ValueError(f"einsum {equation!r} is not a product with one matrix")
+    if any(c not in result and c not in right for c in left.replace("...", "")):
+        raise ValueError(f"einsum {equation!r} sums inputs without a weight")
+    return tuple(summed) + tuple(k for k in range(len(right)) if k not in summed), len(summed)
+
+
+class ConvOp(Op):
+    """``lax.conv_general_dilated(x, kernel)`` on tiles, channels last, any rank, stride, dilation and groups.
+
+    Attributes:
+        groups: the feature groups, each a matrix of its own.
+    """
+
+    def __init__(self, groups: int, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.groups = groups
+
+    def matrices(self, kernel: Array) -> Array:
+        """(groups, taps · inputs, outputs)."""
+        kernel = kernel.reshape(-1, self.groups, kernel.shape[-1] // self.groups)
+        return kernel.transpose(1, 0, 2)
+
+    def __call__(
+        self,
+        x: Array,
+        kernel: Array,
+        window_strides: Sequence[int],
+        padding: Any,
+        lhs_dilation: Sequence[int] | None = None,
+        rhs_dilation: Sequence[int] | None = None,
+        dimension_numbers: Any = None,
+        feature_group_count: int = 1,
+        precision: Any = None,
+        **options: Any,
+    ) -> Array:
+        """As `lax.conv_general_dilated`, channels last and without input dilation."""
+        size = kernel.shape[:-2]
+        dilation = tuple(rhs_dilation or (1,) * len(size))
+        window = Window.of(x.shape[1:-1], size, window_strides, dilation, padding)
+        if self.digital:
+            return lax.conv_general_dilated(
+                x, kernel, window.strides, window.padding, lhs_dilation, dilation, dimension_numbers,
+                feature_group_count, precision=precision,
+            )  # fmt: skip
+        matrices = self.matrices(kernel)
+        if self.groups == 1:
+            parts = x[None]
+        else:
+            parts = jnp.moveaxis(x.reshape(*x.shape[:-1], self.groups, -1), -2, 0)
+        if self.observe is not None:
+            patches = jax.vmap(window.patches)(parts)
+            self.note(matrices, patches.reshape(self.groups, -1, patches.shape[-1]))
+            y = jax.vmap(window.convolve)(parts, matrices)
+        elif self.groups == 1:
+            y = convolve(self.fresh(x), self.hardware(), _only(self.readings(matrices)), x, window)[None]
+        else:
+            tile, keys = self.hardware(), jax.random.split(self.fresh(x), self.groups)
+            y = jax.vmap(lambda k, r, p: convolve(k, tile, r, p, window))(keys, self.readings(matrices), parts)
+        y = y[0] if self.groups == 1 else jnp.moveaxis(y, 0, -2).reshape(*y.shape[1:-1], -1)
+        return y.astype(x.dtype)
+
+
+class Embed(nnx.Embed):
+    """`nnx.Embed` whose table is on tiles: a token is a full signal on one word line."""
+
+    analog: MatrixOp
+
+    def __call__(self, inputs: Array, out_sharding: Any = None) -> Array:
+        """See `nnx.Embed`."""
+        table = self.embedding[...]
+        signals = jax.nn.one_hot(inputs, table.shape[0], dtype=table.dtype)
+        return self.analog(signals, table, (((inputs.ndim,), (0,)), ((), ()))).astype(self.dtype)
+
+
+def _only(readings: Reading) -> Reading:
+    return jax.tree.map(lambda a: a[0], readings)
+
+
+def _size(shape: Sequence[int]) -> int:
+    size = 1
+    for n in shape:
+        size *= n
+    return size
