@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jax.typing import ArrayLike
 
 
@@ -36,7 +36,7 @@ def quantize(x: Array, limit: ArrayLike, levels: int | None) -> Array:
         limit: half the range, > 0, broadcast against ``x``.
         levels: number of levels, or None for clipping alone.
     """
-    u = jnp.clip(x / limit, -1.0, 1.0)
+    u = lax.clamp(-1.0, x / limit, 1.0)  # keeps one bit for the backward pass; jnp.clip keeps two floats
     if levels is not None:
         half = (levels - 1) / 2
         if levels % 2:

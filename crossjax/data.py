@@ -40,16 +40,13 @@ def load_matrices(path: str | Path, layout: str | None = None) -> Matrices:
         ValueError: if it cannot be read, is of another kind, holds no matrix, or holds NaN.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no weight file at {path}")
+    tensors = read_tensors(path)
     kind = path.suffix.lower()
-    if kind not in (".npz", ".npy", ".safetensors"):
-        raise ValueError(f"{path.name}: weights are read from .npz, .npy or .safetensors files, not {kind or 'this'}")
     layout = layout or ("torch" if kind == ".safetensors" else "jax")
     if layout not in LAYOUTS:
         raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
     matrices, skipped = {}, {}
-    for name, tensor in _tensors(path, kind).items():
+    for name, tensor in tensors.items():
         if tensor.ndim < 2:
             skipped[name] = "not a matrix"
         elif not (tensor.dtype.kind == "f" or tensor.dtype.name == "bfloat16"):
@@ -73,7 +70,18 @@ def as_matrix(tensor: np.ndarray, layout: str) -> np.ndarray:
     return tensor.reshape(-1, tensor.shape[-1])
 
 
-def _tensors(path: Path, kind: str) -> dict[str, np.ndarray]:
+def read_tensors(path: Path, kinds: tuple[str, ...] = (".npz", ".npy", ".safetensors")) -> dict[str, np.ndarray]:
+    """All arrays of a weight file, by name.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is of another kind or cannot be read.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no weight file at {path}")
+    kind = path.suffix.lower()
+    if kind not in kinds:
+        raise ValueError(f"{path.name}: weights are read from {' or '.join(kinds)} files, not {kind or 'this'}")
     try:
         if kind == ".npy":
             return {path.stem: np.load(path, allow_pickle=False)}

@@ -1,7 +1,9 @@
 """Flax NNX networks on chips: convert, train, program, read, evaluate, save."""
 
+from crossjax.nn import models
 from crossjax.nn.chips import accuracy, adabs, evaluate, logits, program, read
 from crossjax.nn.convert import account, calibrate, digital, set_key, summary, to_analog
+from crossjax.nn.files import load, load_torch, save
 from crossjax.nn.ops import Embed, InputRange
 
 __all__ = [
@@ -13,9 +15,13 @@ __all__ = [
     "calibrate",
     "digital",
     "evaluate",
+    "load",
+    "load_torch",
     "logits",
+    "models",
     "program",
     "read",
+    "save",
     "set_key",
     "summary",
     "to_analog",

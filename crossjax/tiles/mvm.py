@@ -143,6 +143,8 @@ def _convert(key: Array, tile: Tile, columns: ColumnSpread | None, sums: Array, 
         y = y + sigma * normal(named(key, "mvm"), y.shape, y.dtype)
     elif tile.noise is not None:
         y = y + tile.noise * normal(named(key, "mvm"), y.shape, y.dtype)
+    if y is not sums:
+        y = lax.optimization_barrier(y)  # drawn once, however many uses the outputs have
     if tile.adc is not None:
         y = tile.adc.convert(tile.adc.distort(y, _per_vector(columns)))
     if tile.subtract == "digital":

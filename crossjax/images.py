@@ -1,0 +1,169 @@
+"""Image data sets in their publishers' layouts, checked against their digests, and augmentation inside jit.
+
+A folder (``--data`` or the environment variable ``CROSSJAX_DATA``) holds what the publishers' archives unpack to:
+
+    cifar-10-batches-py/{data_batch_1..5,test_batch}     https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz
+    MNIST/raw/*-ubyte.gz                                 https://ossci-datasets.s3.amazonaws.com/mnist/
+    FashionMNIST/raw/*-ubyte.gz                          https://github.com/zalandoresearch/fashion-mnist
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import hashlib
+import os
+import pickle
+import zlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from crossjax._random import named
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as most published CIFAR networks expect
+
+_CIFAR10 = {  # SHA-256 of the pixels followed by the labels, one byte each
+    "data_batch_1": "ba52cb2d72c412975d7556bb26bd094956f1c002d1937053f6f1252f2ac17114",
+    "data_batch_2": "350ff9000489d02f2568c0dcf4912ffdbae9e50932147905fb1b8159ad54f0ac",
+    "data_batch_3": "a2b8653fc457df407af6c38b7e0d1a12530f3b5f81fce9f81516efd065daf722",
+    "data_batch_4": "133e6292c377755074c305db8a684d48d5397372cb0aba34f52b4335eab35d97",
+    "data_batch_5": "eb08cdc11fd1267ef871cf4790f193684b3f556d13317be68f4eb374a078ea87",
+    "test_batch": "9a4c74f5c8b6f2c4e13d3a1dfb43a5a8cda8a9da515e99fd620d2013a1a6287a",
+}
+_MNIST = {  # SHA-256 of the unpacked files
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+_FASHION = {  # MD5 of the packed files, as published
+    "train-images-idx3-ubyte": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+    "train-labels-idx1-ubyte": "25c81989df183df01b3e8a0aad5dffbe",
+    "t10k-images-idx3-ubyte": "bef4ecab320f06d8554ea6380940ec79",
+    "t10k-labels-idx1-ubyte": "bb300cfdad3c16e7a12a480ee83cd310",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """Training and test images (n, height, width, channels) as bytes, and labels (n,)."""
+
+    train: tuple[np.ndarray, np.ndarray]
+    test: tuple[np.ndarray, np.ndarray]
+
+
+def cifar10(folder: str | Path | None = None) -> Images:
+    """CIFAR-10 (Krizhevsky, 2009): 50,000 and 10,000 images of 32 × 32 × 3, from ``cifar-10-batches-py``.
+
+    Raises:
+        FileNotFoundError: if a file is not there; says which, and where it comes from.
+        ValueError: if a file is damaged.
+    """
+    base = _folder(folder, "cifar-10-batches-py", _CIFAR10, "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz")
+    parts = {name: _cifar_batch(base / name, digest) for name, digest in _CIFAR10.items()}
+    training = [parts[name] for name in parts if name != "test_batch"]
+    return Images(
+        (np.concatenate([x for x, _ in training]), np.concatenate([y for _, y in training])), parts["test_batch"]
+    )
+
+
+def mnist(folder: str | Path | None = None) -> Images:
+    """MNIST (LeCun et al., 1998): 60,000 and 10,000 images of 28 × 28 × 1, from ``MNIST/raw``; errors as `cifar10`."""
+    return _idx_set(folder, "MNIST/raw", _MNIST, "https://ossci-datasets.s3.amazonaws.com/mnist/", packed=False)
+
+
+def fashion_mnist(folder: str | Path | None = None) -> Images:
+    """Fashion-MNIST (Xiao et al., 2017), in the form of MNIST, from ``FashionMNIST/raw``; errors as `cifar10`."""
+    source = "https://github.com/zalandoresearch/fashion-mnist"
+    return _idx_set(folder, "FashionMNIST/raw", _FASHION, source, packed=True)
+
+
+def normalised(images: np.ndarray | Array, mean: Any = MEAN, std: Any = STD) -> Array:
+    """Bytes to floats with the mean and standard deviation that networks were trained with."""
+    return (jnp.asarray(images, jnp.float32) / 255.0 - jnp.asarray(mean)) / jnp.asarray(std)
+
+
+def augment(key: Array, images: Array, *, shift: int = 4, flip: bool = True, cutout: int = 0) -> Array:
+    """Random shifts (zero padding), horizontal flips and one square hole for each image (batch, h, w, c).
+
+    A pure function, to be used inside jit. Joshi et al. (2020): shifts of 2 pixels, flips, cutout.
+    """
+    batch, height, width, _ = images.shape
+    padded = jnp.pad(images, ((0, 0), (shift, shift), (shift, shift), (0, 0)))
+    rows, cols = jax.random.randint(named(key, "shift"), (2, batch), 0, 2 * shift + 1)
+    flipped = jax.random.bernoulli(named(key, "flip"), 0.5, (batch,)) & flip
+
+    r = rows[:, None] + jnp.arange(height)
+    c = jnp.where(flipped[:, None], jnp.arange(width)[::-1], jnp.arange(width)) + cols[:, None]
+    moved = padded[jnp.arange(batch)[:, None, None], r[:, :, None], c[:, None, :]]
+    if cutout == 0:
+        return moved
+    centre = jax.random.randint(named(key, "cutout"), (2, batch, 1), 0, jnp.asarray([height, width])[:, None, None])
+    hole = [jnp.abs(jnp.arange(n) - at) * 2 < cutout for n, at in zip((height, width), centre, strict=True)]
+    return jnp.where((hole[0][:, :, None] & hole[1][:, None, :])[..., None], 0.0, moved)
+
+
+# --------------------------------------------------------------------------------------------------- files
+
+
+def _folder(folder: str | Path | None, layout: str, names: dict[str, str], source: str, ending: str = "") -> Path:
+    given = folder or os.environ.get("CROSSJAX_DATA")
+    if not given:
+        raise FileNotFoundError(
+            f"no data folder: name one by --data or CROSSJAX_DATA; it must hold {layout}/ with "
+            f"{', '.join(n + ending for n in names)} (from {source})"
+        )
+    base = Path(given) / layout
+    missing = [n + ending for n in names if not (base / (n + ending)).is_file()]
+    if missing:
+        raise FileNotFoundError(f"{base} lacks {', '.join(missing)}: get them from {source}")
+    return base
+
+
+class _Arrays(pickle.Unpickler):
+    """Pickles of NumPy arrays, and nothing else that a file could make Python run."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        allowed = {"_reconstruct", "ndarray", "dtype", "_frombuffer"}
+        if (module.split(".")[0] == "numpy" and name in allowed) or (module, name) == ("_codecs", "encode"):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"it wants {module}.{name}")
+
+
+def _cifar_batch(path: Path, digest: str) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        with path.open("rb") as stream:
+            batch = _Arrays(stream, encoding="bytes").load()
+        data = np.ascontiguousarray(batch[b"data"], np.uint8)
+        labels = np.asarray(batch[b"labels"], np.uint8)
+        found = hashlib.sha256(data.tobytes() + labels.tobytes()).hexdigest()
+    except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise ValueError(f"{path} is truncated or not a CIFAR-10 batch: {error}") from error
+    if found != digest:
+        raise ValueError(f"{path} is not the published file (its pixels and labels have another digest): unpack it again")
+    return data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels.astype(np.int32)
+
+
+def _idx_set(folder: str | Path | None, layout: str, names: dict[str, str], source: str, *, packed: bool) -> Images:
+    base = _folder(folder, layout, names, source, ".gz")
+    a, b, c, d = (_idx(base / f"{name}.gz", digest, packed) for name, digest in names.items())
+    return Images((a[..., None], b.astype(np.int32)), (c[..., None], d.astype(np.int32)))
+
+
+def _idx(path: Path, digest: str, packed: bool) -> np.ndarray:
+    raw = path.read_bytes()
+    try:
+        content = gzip.decompress(raw)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} is truncated or not a gzip file: {error}") from error
+    found = hashlib.md5(raw).hexdigest() if packed else hashlib.sha256(content).hexdigest()
+    if found != digest:
+        raise ValueError(f"{path} is not the published file (it has another digest): download it again")
+    axes = content[3]
+    shape = np.frombuffer(content, ">i4", count=axes, offset=4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
