@@ -1,4 +1,4 @@
-"""The command line: ``crossjax quickstart``, ``crossjax program WEIGHTS``, ``crossjax bench``.
+"""The command line: ``crossjax quickstart``, ``program WEIGHTS``, ``reproduce PAPER``, ``bench``.
 
 Bad input ends with one line on standard error and exit code 2, never with a traceback.
 """
@@ -9,7 +9,7 @@ import ctypes
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -71,16 +71,56 @@ def _bench(peers: bool = False, out: Path | None = None, force: bool = False) ->
     bench(out, peers=peers, force=force)
 
 
+def _reproduce(
+    paper: Annotated[Literal["joshi2020", "buchel2022"], tyro.conf.Positional],
+    preset: Literal["quick", "paper"] = "quick",
+    data: Path | None = None,
+    weights: Path | None = None,
+    chips: int | None = None,
+    images: int | None = None,
+    steps: int | None = None,
+    studies: bool = True,
+    seed: int = 0,
+    out: Path | None = None,
+    force: bool = False,
+) -> None:
+    """Reproduce a paper's experiment on its own data; an interrupted run resumes.
+
+    Args:
+        paper: joshi2020 (noise-aware training, drift, GDC, AdaBS) or buchel2022 (gradient-descent programming).
+        preset: quick (two cores, minutes) or paper (as published; wants a GPU).
+        data: folder with cifar-10-batches-py (default: the environment variable CROSSJAX_DATA).
+        weights: a trained network, .safetensors with PyTorch names (joshi2020: default a ResNet-20 that is included).
+        chips: instead of the preset's number of chips.
+        images: instead of the preset's number of test images.
+        steps: instead of the preset's number of training steps.
+        studies: joshi2020's sweep of the noise and its ablations, or buchel2022's sweep of the ADC.
+        seed: makes a run repeatable.
+        out: folder for the results (default runs/PAPER).
+        force: replace an existing folder.
+    """
+    options: Any = {"data": data, "weights": weights, "chips": chips, "images": images, "steps": steps}
+    options |= {"studies": studies, "seed": seed, "out": out, "force": force}
+    if paper == "joshi2020":
+        from crossjax.experiments.joshi2020 import joshi2020
+
+        joshi2020(preset, **options)
+    else:
+        from crossjax.experiments.buchel2022 import buchel2022
+
+        buchel2022(preset, **options)
+
+
 def main(argv: list[str] | None = None) -> None:
     """Entry point of the ``crossjax`` command."""
     _compilation_cache()
     _keep_memory()
-    commands = {"quickstart": _quickstart, "program": _program, "bench": _bench}
+    commands = {"quickstart": _quickstart, "program": _program, "reproduce": _reproduce, "bench": _bench}
     try:
         tyro.extras.subcommand_cli_from_dict(
             commands, prog="crossjax", description=(__doc__ or "").split("\n")[0], args=argv
         )
-    except (ValueError, OSError, TypeError, OverflowError) as error:
+    except (ValueError, OSError, TypeError, ArithmeticError) as error:
         if os.environ.get("CROSSJAX_DEBUG"):
             raise
         print(f"crossjax: {error}", file=sys.stderr)

@@ -145,7 +145,9 @@ def _cifar_batch(path: Path, digest: str) -> tuple[np.ndarray, np.ndarray]:
     except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ValueError(f"{path} is truncated or not a CIFAR-10 batch: {error}") from error
     if found != digest:
-        raise ValueError(f"{path} is not the published file (its pixels and labels have another digest): unpack it again")
+        raise ValueError(
+            f"{path} is not the published file (its pixels and labels have another digest): unpack it again"
+        )
     return data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels.astype(np.int32)
 
 

@@ -39,6 +39,14 @@ def time_axis(axis: Any, times: Sequence[float]) -> None:
     axis.set_xlabel("time after programming")
 
 
+def span(seconds: float) -> str:
+    """25 → "25 s", 86400 → "1 d"."""
+    for unit, size in (("y", 365 * 86400.0), ("d", 86400.0), ("h", 3600.0)):
+        if seconds >= size and abs(seconds / size - round(seconds / size)) < 1e-6:
+            return f"{round(seconds / size)} {unit}"
+    return f"{seconds:g} s"
+
+
 def programming(axis: Any, histories: Mapping[str, Any]) -> None:
     """MVM error against iterations of every method; arrays (chips, iterations)."""
     for name, errors in histories.items():

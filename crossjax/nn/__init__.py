@@ -1,6 +1,6 @@
 """Flax NNX networks on chips: convert, train, program, read, evaluate, save."""
 
-from crossjax.nn import models
+from crossjax.nn import convert, models
 from crossjax.nn.chips import accuracy, adabs, evaluate, logits, program, read
 from crossjax.nn.convert import account, calibrate, digital, set_key, summary, to_analog
 from crossjax.nn.files import load, load_torch, save
@@ -13,6 +13,7 @@ __all__ = [
     "accuracy",
     "adabs",
     "calibrate",
+    "convert",
     "digital",
     "evaluate",
     "load",

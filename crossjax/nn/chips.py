@@ -18,7 +18,7 @@ from jax import Array, lax
 
 from crossjax._pytree import replace
 from crossjax._random import named
-from crossjax.nn.convert import Model, copy, layers, matrices, set_key
+from crossjax.nn.convert import Model, advance, copy, layers, matrices, set_key
 from crossjax.nn.ops import Conducting, Programmed
 from crossjax.programming import History, Method, OneShot
 from crossjax.programming import program as program_matrix
@@ -104,12 +104,13 @@ def adabs(model: Model, batches: Array, *, floor: float = 0.015) -> Model:
         norm.use_running_average = False
     graph, stats, rest = nnx.split(now, nnx.BatchStat, ...)
 
-    def step(stats: nnx.State, x: Array) -> tuple[nnx.State, None]:
-        trained = nnx.merge(graph, stats, rest)
-        trained(x)  # type: ignore[operator]
+    def step(stats: nnx.State, at: tuple[Array, Array]) -> tuple[nnx.State, None]:
+        trained = nnx.merge(graph, stats, rest, copy=True)
+        advance(trained, at[0])
+        trained(at[1])  # type: ignore[operator]
         return nnx.state(trained, nnx.BatchStat), None
 
-    nnx.update(now, lax.scan(step, stats, batches)[0])
+    nnx.update(now, lax.scan(step, stats, (jnp.arange(len(batches)), batches))[0])
     for norm, momentum in zip(norms, kept, strict=True):
         norm.momentum = momentum
         norm.use_running_average = True
@@ -174,12 +175,19 @@ def evaluate(
 
 
 def logits(model: Any, images: Array, batch: int = 500) -> Array:
-    """Outputs for many inputs (n, …), ``batch`` at a time; what is left over goes last."""
+    """Outputs for many inputs (n, …), ``batch`` at a time, each with noise of its own; what is left over goes last."""
+    graph, state = nnx.split(model)
+
+    def some(at: tuple[Array, Array]) -> Array:
+        net = nnx.merge(graph, state, copy=True)
+        advance(net, at[0])
+        return net(at[1])
+
     count = images.shape[0] // batch
-    body = lax.map(model, images[: count * batch].reshape(count, batch, *images.shape[1:]))
+    body = lax.map(some, (jnp.arange(count), images[: count * batch].reshape(count, batch, *images.shape[1:])))
     body = body.reshape(count * batch, *body.shape[2:])
     rest = images[count * batch :]
-    return body if rest.shape[0] == 0 else jnp.concatenate([body, model(rest)])
+    return body if rest.shape[0] == 0 else jnp.concatenate([body, some((jnp.asarray(count), rest))])
 
 
 def accuracy(model: Any, images: Array, labels: Array, batch: int = 500) -> Array:

@@ -73,6 +73,7 @@ def to_analog(
     model = nnx.view(model) if share else nnx.clone(model)
     key = jax.random.key(0) if key is None else key
     used = [False] * len(rules)
+    cells = [path for path, module in nnx.iter_modules(model) if isinstance(module, nnx.RNNCellBase)]
     for path, module in list(nnx.iter_modules(model)):
         name = path_name(path)
         kernels = {k: v for k, v in vars(module).items() if isinstance(v, nnx.Param) and jnp.ndim(v.get_value()) > 1}
@@ -84,6 +85,7 @@ def to_analog(
         if chosen is None or not kernels or (match is None and isinstance(module, nnx.Embed)):
             continue
         options: Any = {"key": named(key, name), "learn_range": learn_ranges}
+        options["recurrent"] = any(path[: len(cell)] == cell for cell in cells)
         op = _op(module, name, set(kernels), chosen, injections, options)
         if isinstance(module, nnx.Embed):
             module.__class__ = Embed
@@ -184,6 +186,12 @@ def set_key(model: nnx.Module, key: Array) -> None:
     """Give every layer a new key of its noise, in place (inside jit: of the merged model). Once a batch, to train."""
     for name, _, op in layers(model):
         op.key.set_value(named(key, name))
+
+
+def advance(model: nnx.Module, n: Array | int) -> None:
+    """Give every layer the n-th key after its own, in place: noise of another batch."""
+    for op in ops(model):
+        op.key.set_value(jax.random.fold_in(op.key.get_value(), n))
 
 
 def digital(model: Model) -> Model:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ class MLP(nnx.Module):
     """A multilayer perceptron: ``sizes`` from inputs to outputs, ReLU between, inputs (…, features…) flattened."""
 
     def __init__(self, sizes: Sequence[int], *, rngs: nnx.Rngs) -> None:
-        self.layers = nnx.List([nnx.Linear(a, b, rngs=rngs) for a, b in zip(sizes, sizes[1:], strict=False)])
+        self.layers = nnx.List([nnx.Linear(a, b, rngs=rngs) for a, b in pairwise(sizes)])
 
     def __call__(self, x: Array) -> Array:
         """(batch, …) → (batch, outputs)."""

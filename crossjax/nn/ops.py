@@ -6,8 +6,9 @@ vectors. What the matrices conduct depends on what the op holds:
     nothing      a chip that is imagined from the kernel, with injected noise unless ``deterministic``: training
     a reading    the programmed chip at one moment (see `crossjax.nn.program` and `crossjax.nn.read`): inference
 
-Noise is a function of the op's key and of its inputs: no state changes in a call, so ops work in jit, vmap, scan and
-remat, the same call twice gives the same result, and every time step of a recurrent layer sees noise of its own.
+Noise is a function of the op's key: no state changes in a call, so ops work in jit, vmap, scan and remat, and the same
+call twice gives the same result. Cells of recurrent layers also hash their inputs, so that every time step sees noise
+of its own; other layers that a network calls several times in one pass see the same noise each time.
 """
 
 from __future__ import annotations
@@ -66,12 +67,15 @@ class Op(nnx.Module):
         key: of the noise.
         chip, reading: after programming, and at one moment.
         input_range: learned, or None for the tile's own.
+        recurrent: the noise also depends on the inputs.
         deterministic: no injected noise (``model.eval()`` sets it, ``model.train()`` clears it).
         digital: compute the exact product instead.
         observe: percentile of inputs and sums to measure, and compute the exact product; None does not.
     """
 
-    def __init__(self, tile: Tile, injections: Sequence[Injection], key: Array, *, learn_range: bool) -> None:
+    def __init__(
+        self, tile: Tile, injections: Sequence[Injection], key: Array, *, learn_range: bool, recurrent: bool = False
+    ) -> None:
         strong = jnp.zeros(()).dtype
         self.tile = Hardware(jax.tree.map(lambda a: jnp.asarray(a, strong), tile))
         self.injections = Injections(jax.tree.map(lambda a: jnp.asarray(a, strong), tuple(injections)))
@@ -83,6 +87,7 @@ class Op(nnx.Module):
         if learn_range and fixed:
             self.input_range = InputRange(jnp.asarray(tile.dac.range, strong))  # type: ignore[union-attr]
         self.observed: Observed | None = nnx.data(None)
+        self.recurrent = recurrent
         self.deterministic = False
         self.digital = False
         self.observe: float | None = None
@@ -95,7 +100,9 @@ class Op(nnx.Module):
         return replace(tile, **{"dac.range": self.input_range.get_value()})
 
     def fresh(self, x: Array) -> Array:
-        """A key of this op and these inputs."""
+        """The key of this product's noise."""
+        if not self.recurrent:
+            return self.key.get_value()
         bits = lax.bitcast_convert_type(lax.stop_gradient(x).astype(jnp.float32), jnp.uint32)
         return jax.random.fold_in(self.key.get_value(), jnp.sum(bits, dtype=jnp.uint32))
 
@@ -138,8 +145,11 @@ class MatrixOp(Op):
 
     def matrices(self, kernel: Array) -> Array:
         """(1, rows, cols)."""
-        rows = _size(kernel.shape[: self.contracted])
-        return kernel.reshape(1, rows, -1)
+        return self.flat(kernel)
+
+    def flat(self, kernel: Array) -> Array:
+        """(1, rows, cols) of a kernel whose contracted axes come first."""
+        return kernel.reshape(1, _size(kernel.shape[: self.contracted]), -1)
 
     def __call__(self, x: Array, kernel: Array, dimension_numbers: Any, precision: Any = None, **options: Any) -> Array:
         """As `lax.dot_general`, for a kernel without batch axes."""
@@ -150,7 +160,7 @@ class MatrixOp(Op):
             return lax.dot_general(x, kernel, dimension_numbers, precision=precision)
         x = jnp.moveaxis(x, mine, range(x.ndim - len(mine), x.ndim))
         batch_shape = x.shape[: x.ndim - len(mine)]
-        matrices, vectors = self.matrices(kernel), x.reshape(*batch_shape, -1)
+        matrices, vectors = self.flat(kernel), x.reshape(*batch_shape, -1)
         if self.observe is not None:
             self.note(matrices, vectors.reshape(1, -1, vectors.shape[-1]))
             y = vectors @ matrices[0]
@@ -172,7 +182,7 @@ class EinsumOp(MatrixOp):
 
     def matrices(self, kernel: Array) -> Array:
         """(1, rows, cols)."""
-        return super().matrices(kernel.transpose(self.order))
+        return self.flat(kernel.transpose(self.order))
 
     def __call__(self, equation: str, x: Array, kernel: Array, precision: Any = None, **options: Any) -> Array:  # type: ignore[override]
         """As `jnp.einsum`."""

@@ -99,7 +99,7 @@ def convolve(key: Array, tile: Tile, reading: Reading, x: Array, window: Window)
 def _convolve(key: Array, tile: Tile, reading: Reading, x: Array, window: Window) -> Array:
     scale = 1.0 if tile.dac is None else tile.dac.input_scale(x)
     u = (x if tile.dac is None else x / scale).reshape(1, -1, x.shape[-1])
-    out = jax.eval_shape(window.convolve, x, jax.ShapeDtypeStruct(reading.w.shape[1:2] + (1,), x.dtype)).shape[:-1]
+    out = jax.eval_shape(window.convolve, x, jax.ShapeDtypeStruct((reading.w.shape[1], 1), x.dtype)).shape[:-1]
 
     def product(signals: Array, w: Array) -> Array:
         y = window.convolve(signals.reshape(-1, *x.shape[1:]), w[0].reshape(w.shape[1], -1))

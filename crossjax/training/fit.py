@@ -151,8 +151,10 @@ def fit(
     begin = 0
     with Checkpoints(checkpoints) if checkpoints is not None else nullcontext() as store:
         if store is not None and store.latest() is not None:
-            begin = min(store.latest() or 0, steps)
-            carry, records = store.restore((carry, records))
+            done = store.latest() or 0
+            carry, past = store.restore((carry, jnp.zeros((done, 2))))
+            begin = min(done, steps)
+            records = records.at[:begin].set(past[:begin])
         seen, last, bar = begin, time.perf_counter(), _Bar(label, steps, begin, shown=progress)
         pending: list[tuple[Array, Array]] = []
         order, epoch = np.empty(0, int), -1
@@ -175,10 +177,10 @@ def fit(
                         )
                     records = records.at[n + 1 - len(found) : n + 1].set(found)
                     clock = time.perf_counter()
-                    bar.show(n + 1, *found[-1], batch * (n + 1 - seen) / (clock - last))
+                    bar.show(n + 1, float(found[-1, 0]), float(found[-1, 1]), batch * (n + 1 - seen) / (clock - last))
                     pending, seen, last = [], n + 1, clock
                     if store is not None and stop:
-                        store.save(n + 1, (tuple(carry), records))
+                        store.save(n + 1, (tuple(carry), records[: n + 1]))
     log = np.asarray(records)
     return Trained(nnx.merge(graph, carry[0], carry[1]), log[:, 0], log[:, 1])
 
@@ -209,4 +211,4 @@ class _Bar:
         self.progress.stop()
 
     def show(self, done: int, loss: float, accuracy: float, speed: float) -> None:
-        self.progress.update(self.task, completed=done, loss=float(loss), accuracy=float(accuracy), speed=speed)
+        self.progress.update(self.task, completed=done, loss=loss, accuracy=accuracy, speed=speed)

@@ -1,0 +1,265 @@
+"""Gradient-descent-based programming of a network: ResNet-9 on HERMES cores, against program-and-verify.
+
+Büchel et al., IEDM 2022 and IEEE JETCAS 13:1052 (2023): ResNet-9 with 100,726 parameters on CIFAR-10, four PCM
+devices a cell, 256 × 256 cells a core; GDP gains 1.26 points over iterative programming.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from flax import nnx
+from jax import Array
+from rich.progress import Progress
+
+import crossjax as cx
+from crossjax import nn, report, training
+from crossjax._random import named
+from crossjax.experiments import plots
+from crossjax.experiments.cifar import Cifar, digital_accuracy, prepare, sgd
+from crossjax.programming import METHODS, Method
+from crossjax.tiles.tile import Tile
+
+COMPARED = ("iterative", "gdp")
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """Sizes of one run.
+
+    Attributes:
+        epochs: to train the network; None: the trained one that comes with the package.
+        chips: programmed by each method.
+        images: of the test set.
+        bits: resolutions of the ADC while programming, for the sweep (in use it has 8).
+    """
+
+    epochs: int | None
+    chips: int
+    images: int
+    bits: tuple[int, ...]
+
+
+PRESETS = {"quick": Preset(None, 8, 2000, (8, 4)), "paper": Preset(60, 16, 10000, (8, 7, 6, 5, 4))}
+
+
+def hardware(bits: int = 8) -> Tile:
+    """The core of the studies of GDP: HERMES with an 8-bit ADC and 3 % spread of its columns' gains."""
+    return cx.replace(cx.presets.hermes(gain=0.03), **{"adc.levels": None, "adc.bits": bits})
+
+
+def buchel2022(
+    preset: str = "quick",
+    *,
+    data: Path | None = None,
+    weights: Path | None = None,
+    chips: int | None = None,
+    images: int | None = None,
+    steps: int | None = None,
+    studies: bool = True,
+    out: Path | None = None,
+    seed: int = 0,
+    force: bool = False,
+) -> Path:
+    """Run the experiment; returns the folder with its results. An interrupted run resumes.
+
+    Args:
+        weights: a ResNet-9 as `crossjax.nn.save` wrote it, instead of the included one.
+        steps: train the network from scratch for so many batches of 128.
+
+    Raises:
+        ValueError: for an unknown preset, numbers out of range, or weights of another network.
+        FileNotFoundError: if the data set is not there.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"unknown preset {preset!r}; choose from {', '.join(PRESETS)}")
+    given = {"chips": chips, "images": images}
+    size = dataclasses.replace(PRESETS[preset], **{k: v for k, v in given.items() if v is not None})
+    if size.chips < 1 or (steps is not None and steps < 1):
+        raise ValueError(f"chips and steps must be at least 1, got {size.chips} and {steps}")
+    cifar = Cifar.load(data, size.images)
+    steps = size.epochs * (len(cifar.train[0]) // 128) if steps is None and size.epochs and weights is None else steps
+    inputs = {"preset": preset, "seed": seed, "weights": None if weights is None else report.file_digest(weights)}
+    inputs |= dataclasses.asdict(size) | {"steps": steps, "studies": studies}
+    key = jax.random.key(seed)
+    with report.open_run("buchel2022", out, inputs, force=force) as run:
+        model = trained(run, key, cifar, weights, steps)
+        digital = run.stage("digital", lambda: {"accuracy": digital_accuracy(model, cifar.test)})["accuracy"]
+        analog = tuned(model, cifar)
+        plan: list[tuple[str, Tile | None]] = [(name, None) for name in COMPARED]
+        if studies:
+            plan += [(name, hardware(bits)) for bits in size.bits if bits != 8 for name in COMPARED]
+        results: dict[tuple[str, int], list[dict[str, Any]]] = {}
+        with Progress(console=report.console, transient=True) as progress:
+            bar = progress.add_task("programming", total=len(plan) * size.chips)
+            for name, coarse in plan:
+                bits = 8 if coarse is None else int(coarse.adc.bits or 8)  # type: ignore[union-attr]
+                measure = OnChip(analog, METHODS[name](), cifar.test, coarse)
+                for n in range(size.chips):
+                    progress.update(bar, description=f"{plots.LABELS[name]}, {bits} bits while programming, chip {n}")
+                    found = run.stage(f"{name} {bits} {n}", lambda n=n, m=measure: m(jax.random.fold_in(key, n)))
+                    results.setdefault((name, bits), []).append(found)
+                    progress.advance(bar)
+        return write(run, size, digital, results, analog)
+
+
+def trained(run: report.Run, key: Array, cifar: Cifar, weights: Path | None, steps: int | None) -> Any:
+    """ResNet-9, trained here if ``steps`` says so; the trained network is left in the run's folder."""
+    model = nn.models.ResNet9(rngs=nnx.Rngs(named(key, "initial")))
+    if steps is None:
+        if weights is not None:
+            return nn.load(weights, model)
+        with resources.as_file(resources.files("crossjax.experiments") / "resnet9_cifar10.safetensors") as file:
+            return nn.load(file, model)
+    rate = optax.cosine_onecycle_schedule(steps, 0.2, pct_start=0.2, div_factor=10)
+    model = training.fit(
+        named(key, "training"), model, cifar.train, sgd(rate, None, decay=5e-4), steps=steps,
+        prepare=prepare(4, cutout=8), checkpoints=run.work / "checkpoints", every=200, label="ResNet-9",
+    ).model  # fmt: skip
+    nn.save(run.work / "resnet9_cifar10.safetensors", model)
+    return model
+
+
+def tuned(model: Any, cifar: Cifar) -> Any:
+    """The network on HERMES cores, its input ranges set by the calibration images."""
+    analog = nn.to_analog(model, hardware(), report=None)
+    analog.eval()
+    ranged = nn.calibrate(analog, cifar.calibration[0], percentile=99.9)
+    for op in nn.convert.ops(ranged):  # a core's ADCs are what they are
+        op.tile.set_value(cx.replace(op.tile.get_value(), **{"adc.range": hardware().adc.range}))  # type: ignore[union-attr]
+    return ranged
+
+
+class OnChip:
+    """Accuracy of the network programmed into one chip, and the errors of every layer's chip.
+
+    ``coarse`` is the hardware while programming, if its ADC is another one than in use.
+    """
+
+    def __init__(self, model: Any, method: Method, test: tuple[Array, Array], coarse: Tile | None) -> None:
+        graph, self.state = nnx.split(model)
+
+        def one(key: Array, state: Any) -> dict[str, Any]:
+            analog = nnx.merge(graph, state, copy=True)
+            if coarse is not None and coarse.adc is not None:
+                for op in nn.convert.ops(analog):
+                    op.tile.set_value(cx.replace(op.tile.get_value(), **{"adc.bits": coarse.adc.bits}))
+            chip, history = nn.program(named(key, "program"), analog, method)
+            for op in nn.convert.ops(chip):
+                op.tile.set_value(cx.replace(op.tile.get_value(), **{"adc.bits": 8}))
+            errors = {}
+            for name, layer, op in nn.convert.layers(chip):
+                assert op.chip is not None
+                one_chip = jax.tree.map(lambda a: a[0], op.chip.get_value())
+                w = nn.convert.matrices(layer, op)[0]
+                errors[name] = cx.mvm_error(named(key, f"error {name}"), op.tile.get_value(), one_chip, w)
+            now = nn.read(named(key, "read"), chip, 0.0)
+            return {
+                "accuracy": nn.accuracy(now, *test), "mvm_error": errors,
+                "weight_error": {name: h.weight_error[-1] for name, h in history.items()},
+            }  # fmt: skip
+
+        self.run = jax.jit(one)
+
+    def __call__(self, key: Array) -> dict[str, Any]:
+        """One chip."""
+        begin = time.perf_counter()
+        found = jax.block_until_ready(self.run(key, self.state))
+        return jax.tree.map(float, found) | {"seconds": time.perf_counter() - begin}
+
+
+def write(
+    run: report.Run,
+    size: Preset,
+    digital: float,
+    results: Mapping[tuple[str, int], list[dict[str, Any]]],
+    analog: Any,
+) -> Path:
+    """Table, CSV, plots, result.json and report.html."""
+    accuracy = {k: 100 * np.array([r["accuracy"] for r in rs]) for k, rs in results.items()}
+    layers = list(results[("gdp", 8)][0]["mvm_error"])
+    errors = {k: np.array([[r["mvm_error"][n] for n in layers] for r in rs]) for k, rs in results.items()}
+    weight = {k: np.array([[r["weight_error"][n] for n in layers] for r in rs]) for k, rs in results.items()}
+    run.table(
+        f"ResNet-9 on {size.chips} HERMES chips, {size.images} CIFAR-10 images (digital {100 * digital:.2f} %)",
+        ["method", "ADC while programming", "accuracy, %", "MVM error, mean of layers", "weight error"],
+        [
+            [
+                plots.LABELS[name], f"{bits} bit", report.mean_sd(accuracy[name, bits], 2),
+                report.mean_sd(errors[name, bits].mean(axis=1)), report.mean_sd(weight[name, bits].mean(axis=1)),
+            ]
+            for name, bits in results
+        ],
+    )  # fmt: skip
+    both = {name: errors[name, 8] for name in COMPARED}
+    rows = {r["path"]: r for r in nn.account(analog) if r["tiles"]}
+    run.table(
+        "MVM error of every layer",
+        ["layer", "matrix", "tiles", *(plots.LABELS[n] for n in COMPARED), "ratio"],
+        [
+            [
+                name, " × ".join(map(str, rows[name]["matrix"])), rows[name]["tiles"],
+                *(report.mean_sd(both[n][:, k]) for n in COMPARED),
+                f"{both['gdp'][:, k].mean() / both['iterative'][:, k].mean():.2f}",
+            ]
+            for k, name in enumerate(layers)
+        ],
+    )  # fmt: skip
+    run.csv(
+        "chips",
+        {
+            "method": [n for n, _ in results for _ in range(size.chips)],
+            "bits_programming": [b for _, b in results for _ in range(size.chips)],
+            "chip": [k for _ in results for k in range(size.chips)],
+            "accuracy": [v for a in accuracy.values() for v in a],
+        }
+        | {f"mvm_error_{name}": [row[k] for e in errors.values() for row in e] for k, name in enumerate(layers)},
+    )
+    sweep = sorted({bits for _, bits in results})
+    figure, axes = plots.new(3 if len(sweep) > 1 else 2)
+    for k, name in enumerate(COMPARED):
+        axes[0].bar(
+            np.arange(len(layers)) + 0.4 * k, both[name].mean(axis=0), 0.4, yerr=both[name].std(axis=0),
+            color=plots.COLOURS[name], label=plots.LABELS[name],
+        )  # fmt: skip
+        axes[1].plot(np.arange(size.chips), accuracy[name, 8], "o", color=plots.COLOURS[name], label=plots.LABELS[name])
+        axes[1].axhline(accuracy[name, 8].mean(), color=plots.COLOURS[name], lw=0.8)
+    axes[0].set_xticks(np.arange(len(layers)) + 0.2, layers, rotation=60, fontsize=8)
+    axes[0].set(ylabel="MVM error", title="Every layer, 8-bit ADC")
+    axes[1].axhline(100 * digital, color="k", ls=":", lw=0.8)
+    axes[1].set(xlabel="chip", ylabel="accuracy (%)", title="Every chip (dotted: digital)")
+    if len(sweep) > 1:
+        for name in COMPARED:
+            y = [accuracy[name, b] for b in sweep]
+            axes[2].errorbar(
+                sweep, [a.mean() for a in y], [a.std() for a in y], marker="o", color=plots.COLOURS[name],
+                label=plots.LABELS[name],
+            )  # fmt: skip
+        axes[2].set(xlabel="bits of the ADC while programming", ylabel="accuracy (%)", title="In use: 8 bits")
+    for axis in axes:
+        axis.legend()
+    run.plot("buchel2022", figure)
+    shutil.rmtree(run.work / "checkpoints", ignore_errors=True)
+    mean = {name: float(accuracy[name, 8].mean()) for name in COMPARED}
+    gain = accuracy["gdp", 8] - accuracy["iterative", 8]
+    return run.finish(
+        [
+            report.figure("accuracy_digital", 100 * digital, paper=88.4, unit="%"),
+            report.figure("accuracy_iterative", mean["iterative"], unit="%"),
+            report.figure("accuracy_gdp", mean["gdp"], unit="%"),
+            report.figure("gdp_minus_iterative", float(gain.mean()), paper=1.26, unit="%"),
+            report.figure("mvm_error_iterative", float(both["iterative"].mean())),
+            report.figure("mvm_error_gdp", float(both["gdp"].mean())),
+            report.figure("weight_error_iterative", float(weight["iterative", 8].mean())),
+            report.figure("weight_error_gdp", float(weight["gdp", 8].mean())),
+        ]
+    )

@@ -1,0 +1,138 @@
+"""What the CIFAR-10 experiments share: images as networks expect them, trained networks, and chips over time."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax import Array, lax
+
+import crossjax as cx
+from crossjax import images, nn, training
+from crossjax._random import named
+from crossjax.data import read_tensors
+from crossjax.programming import Method
+
+COMPENSATIONS = ("none", "gdc", "adabs")
+YEAR = 365 * 86400.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Cifar:
+    """CIFAR-10: training images as bytes; test images as a network's inputs; batches for AdaBS, (13, 200, …)."""
+
+    train: tuple[np.ndarray, np.ndarray]
+    test: tuple[Array, Array]
+    calibration: Array
+
+    @classmethod
+    def load(cls, folder: Path | None, test_images: int, batches: int = 13, size: int = 200) -> Cifar:
+        """The first ``test_images`` of the test set, and the first training images for calibration."""
+        data = images.cifar10(folder)
+        if not 0 < test_images <= len(data.test[0]):
+            raise ValueError(f"images must be between 1 and {len(data.test[0])}, got {test_images}")
+        test = images.normalised(data.test[0][:test_images]), jnp.asarray(data.test[1][:test_images])
+        first = images.normalised(data.train[0][: batches * size])
+        return cls(data.train, test, first.reshape(batches, size, *first.shape[1:]))
+
+
+def prepare(shift: int = 4, cutout: int = 0) -> Callable[[Array, Array], Array]:
+    """Normalisation and augmentation of a training batch."""
+    return lambda key, x: images.augment(key, images.normalised(x), shift=shift, cutout=cutout)
+
+
+def published_resnet(path: Path | None) -> nn.models.ResNet:
+    """A trained CIFAR ResNet of any depth with PyTorch names; None for the ResNet-20 that comes with the package.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not such a network.
+    """
+    if path is None:
+        with resources.as_file(resources.files("crossjax.experiments") / "resnet20_cifar10.safetensors") as file:
+            return published_resnet(file)
+    shapes = {name: tensor.shape for name, tensor in read_tensors(Path(path), (".safetensors",)).items()}
+    blocks = [sum(f"res{s}.{k}.conv1.weight" in shapes for k in range(99)) for s in (1, 2, 3)]
+    if blocks[0] == 0 or len(set(blocks)) > 1:
+        raise ValueError(
+            f"{Path(path).name} is not a CIFAR ResNet: it has {blocks} blocks called res1.*, res2.*, res3.*"
+        )
+    widths = [shapes[f"res{s}.0.conv1.weight"][0] for s in (1, 2, 3)]
+    model = nn.models.ResNet(6 * blocks[0] + 2, widths, epsilon=1e-3, rngs=nnx.Rngs(0))
+    return nn.load_torch(model, path, {"classifier": "classifier.2"})
+
+
+def digital_accuracy(model: nnx.Module, test: tuple[Array, Array]) -> float:
+    """Accuracy of the network without any hardware."""
+    model = nn.digital(model)
+    model.eval()
+    graph, state = nnx.split(model)
+    return float(jax.jit(lambda s: nn.accuracy(nnx.merge(graph, s), *test))(state))
+
+
+def sgd(rate: Any, clip: float | None, decay: float = 1e-4) -> optax.GradientTransformation:
+    """SGD with momentum 0.9 and weight decay, then weight clipping at ± ``clip`` standard deviations."""
+    parts = [optax.add_decayed_weights(decay), optax.sgd(rate, momentum=0.9)]
+    return optax.chain(*parts, *([] if clip is None else [training.clip_weights(clip)]))
+
+
+class OverTime:
+    """Accuracy of a network on chips at several times, without compensation, with GDC, and with AdaBS.
+
+    One compiled computation per network; ``__call__`` programs one chip and follows it.
+    """
+
+    def __init__(self, model: nnx.Module, data: Cifar, times: Sequence[float], method: Method = cx.OneShot()) -> None:
+        model = nnx.clone(model)
+        model.eval()
+        graph, self.state = nnx.split(model)
+        moments = jnp.asarray(times, jnp.float32)
+
+        def at(key: Array, chip: Any, t: Array) -> Array:
+            bare, gdc = (nn.read(key, chip, t, compensate=compensate) for compensate in (False, True))
+            now = [nnx.split(net) for net in (bare, gdc, nn.adabs(gdc, data.calibration))]
+            states = jax.tree.map(lambda *s: jnp.stack(s), *(_data(state) for _, state in now))
+            test = data.test
+            return lax.map(lambda s: nn.accuracy(nnx.merge(now[0][0], _state(now[0][1], s)), *test), states)
+
+        def one(key: Array, state: Any) -> tuple[Array, dict[str, Array]]:
+            chip, history = nn.program(named(key, "program"), nnx.merge(graph, state), method)
+            keys = jax.random.split(named(key, "times"), len(times))
+            errors = {name: h.mvm_error[-1] for name, h in history.items()}
+            return lax.map(lambda a: at(a[0], chip, a[1]), (keys, moments)).T, errors
+
+        self.run = jax.jit(one)
+
+    def __call__(self, key: Array) -> dict[str, Any]:
+        """Accuracies of one chip by compensation, a list over times, and the MVM error of every layer."""
+        begin = time.perf_counter()
+        accuracy, errors = jax.block_until_ready(self.run(key, self.state))
+        found = dict(zip(COMPENSATIONS, np.asarray(accuracy).tolist(), strict=True))
+        return found | {
+            "mvm_error": {k: float(v) for k, v in errors.items()}, "seconds": time.perf_counter() - begin
+        }  # fmt: skip
+
+
+def _data(state: Any) -> list[Array]:
+    """Leaves of a state, keys as numbers so that they can be stacked."""
+    return [
+        jax.random.key_data(a) if jnp.issubdtype(a.dtype, jax.dtypes.prng_key) else a for a in jax.tree.leaves(state)
+    ]
+
+
+def _state(like: Any, leaves: list[Array]) -> Any:
+    old, structure = jax.tree.flatten(like)
+    new = [
+        jax.random.wrap_key_data(a) if jnp.issubdtype(b.dtype, jax.dtypes.prng_key) else a
+        for a, b in zip(leaves, old, strict=True)
+    ]
+    return jax.tree.unflatten(structure, new)

@@ -1,0 +1,313 @@
+"""Accurate inference with computational PCM: noise-aware training, drift, GDC and AdaBS on CIFAR-10.
+
+Joshi et al., Nat. Commun. 11:2473 (2020). Weights lie on one pair of PCM devices each, one crossbar a layer.
+The quick preset takes a published ResNet-20 for the digital baseline and trains it with noise for a few hundred
+steps; the paper preset trains Joshi's ResNet-32 from scratch, 200 digital and 150 noisy epochs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax import Array
+from rich.progress import Progress
+
+import crossjax as cx
+from crossjax import nn, report, training
+from crossjax._random import named
+from crossjax.experiments import plots
+from crossjax.experiments.cifar import (
+    COMPENSATIONS,
+    YEAR,
+    Cifar,
+    OverTime,
+    digital_accuracy,
+    prepare,
+    published_resnet,
+    sgd,
+)
+from crossjax.tiles.tile import Tile
+
+ETA, ALPHA = 0.038, 2.0
+PAPER = {  # ResNet-32 on CIFAR-10, %
+    "accuracy_digital": 93.87, "accuracy_25s": 91.66, "accuracy_25s_noise_trained_gdc": 93.71,
+    "accuracy_1d_noise_trained_gdc": 92.6, "accuracy_1d_noise_trained_adabs": 93.5,
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """Sizes of one run.
+
+    Attributes:
+        baseline_epochs: to train the digital network from scratch; None: a published one is imported.
+        depth, channels: of the ResNet trained from scratch.
+        steps: batches of noise-aware training.
+        rate: its first learning rate.
+        chips: in every population.
+        images: of the test set.
+        times: seconds after the first read.
+        etas: noise of the η sweep, trained and tested alike.
+        small_depth: ResNet of the η sweep and the ablations.
+        small_steps: (digital, noisy) batches it trains.
+    """
+
+    baseline_epochs: int | None
+    depth: int
+    channels: tuple[int, int, int]
+    steps: int
+    rate: float
+    chips: int
+    images: int
+    times: tuple[float, ...]
+    etas: tuple[float, ...]
+    small_depth: int
+    small_steps: tuple[int, int]
+
+
+PRESETS = {
+    "quick": Preset(
+        None, 20, (16, 32, 64), 320, 0.02, 4, 2000, (25.0, 3600.0, 86400.0, YEAR), (0.0, 0.038, 0.08), 8, (300, 120)
+    ),
+    "paper": Preset(
+        200, 32, (16, 28, 56), 150 * 390, 0.01, 10, 10000,
+        (25.0, 100.0, 1000.0, 3600.0, 1e4, 86400.0, 1e6, 30 * 86400.0, YEAR),
+        (0.0, 0.02, 0.038, 0.05, 0.065, 0.08, 0.1), 32, (0, 40 * 390),
+    ),
+}  # fmt: skip
+
+
+def hardware() -> Tile:
+    """One crossbar a layer, a pair of PCM devices a weight, devices for 0 fully RESET; ideal converters.
+
+    Joshi's model: programming error, drift, and 1/f noise drawn at every evaluation, but no white noise of its own
+    for every vector.
+    """
+    return Tile(1024, 1024, device=cx.replace(cx.devices.pcm(reset_zero=True), read=None))
+
+
+def joshi2020(
+    preset: str = "quick",
+    *,
+    data: Path | None = None,
+    weights: Path | None = None,
+    chips: int | None = None,
+    images: int | None = None,
+    steps: int | None = None,
+    studies: bool = True,
+    out: Path | None = None,
+    seed: int = 0,
+    force: bool = False,
+) -> Path:
+    """Run the experiment; returns the folder with its results. An interrupted run resumes.
+
+    Raises:
+        ValueError: for an unknown preset, or numbers out of range.
+        FileNotFoundError: if the data set is not there.
+        FloatingPointError: if training diverges.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"unknown preset {preset!r}; choose from {', '.join(PRESETS)}")
+    given = {"chips": chips, "images": images, "steps": steps}
+    size = dataclasses.replace(PRESETS[preset], **{k: v for k, v in given.items() if v is not None})
+    if size.chips < 1 or size.steps < 1:
+        raise ValueError(f"chips and steps must be at least 1, got {size.chips} and {size.steps}")
+    cifar = Cifar.load(data, size.images)
+    inputs = {"preset": preset, "seed": seed, "weights": None if weights is None else report.file_digest(weights)}
+    key = jax.random.key(seed)
+    with report.open_run(
+        "joshi2020", out, inputs | dataclasses.asdict(size) | {"studies": studies}, force=force
+    ) as run:
+        study = _Study(run, cifar, size, key)
+        model = published_resnet(weights) if size.baseline_epochs is None or weights else study.baseline()
+        digital = run.stage("digital", lambda: {"accuracy": digital_accuracy(model, cifar.test)})["accuracy"]
+        direct = study.follow("direct", nn.to_analog(model, hardware(), report=None))
+        trained = study.noise_trained(model)
+        noisy = study.follow("noise_trained", trained)
+        small = study.small() if studies else None
+        return write(run, size, digital, direct, noisy, small)
+
+
+class _Study:
+    """The stages of one run."""
+
+    def __init__(self, run: report.Run, cifar: Cifar, size: Preset, key: Array) -> None:
+        self.run, self.cifar, self.size, self.key = run, cifar, size, key
+
+    def fit(self, name: str, model: Any, optimiser: Any, steps: int, every: int = 100) -> Any:
+        """Train with checkpoints in the run's folder; what is done already is not done again."""
+        return training.fit(
+            named(self.key, name), model, self.cifar.train, optimiser, steps=steps, prepare=prepare(2),
+            checkpoints=self.run.work / "checkpoints" / name, every=every, label=name,
+        ).model  # fmt: skip
+
+    def baseline(self) -> Any:
+        """The digital network from scratch: SGD, 0.1 and a tenth of it every quarter of the epochs."""
+        size, per = self.size, len(self.cifar.train[0]) // 128
+        steps = (size.baseline_epochs or 0) * per
+        rate = optax.piecewise_constant_schedule(0.1, {steps * k // 4: 0.1 for k in (1, 2, 3)})
+        model = nn.models.ResNet(size.depth, size.channels, rngs=nnx.Rngs(named(self.key, "initial")))
+        return self.fit("baseline", model, sgd(rate, None), steps, every=10 * per)
+
+    def noise_trained(self, model: Any) -> Any:
+        """From the digital baseline: η = 3.8 % of each layer's largest weight, clipping at 2 σ."""
+        analog = nn.to_analog(model, hardware(), injections=[training.WeightNoise(ETA)], report=None)
+        rate = optax.cosine_decay_schedule(self.size.rate, self.size.steps)
+        return self.fit("noise training", analog, sgd(rate, ALPHA), self.size.steps)
+
+    def follow(self, name: str, model: Any) -> dict[str, np.ndarray]:
+        """Accuracy (chips, times) by compensation; chip by chip, each a stage."""
+        chips, keys = self.size.chips, jax.random.split(named(self.key, name), self.size.chips)
+        measure = OverTime(model, self.cifar, self.size.times)
+        found = []
+        with Progress(console=report.console, transient=True) as progress:
+            bar = progress.add_task(f"{name}: {chips} chips, {len(self.size.times)} times", total=chips)
+            for n in range(chips):
+                found.append(self.run.stage(f"{name} chip {n}", lambda n=n: measure(keys[n])))
+                progress.advance(bar)
+        return {c: np.array([f[c] for f in found]) for c in COMPENSATIONS}
+
+    def small(self) -> dict[str, Any]:
+        """The η sweep and the ablations of noise-aware training, on a smaller network."""
+        depth, (first, steps) = self.size.small_depth, self.size.small_steps
+        fresh = nn.models.ResNet(depth, self.size.channels, rngs=nnx.Rngs(named(self.key, "small")))
+        start = fresh
+        if self.size.small_steps[0]:
+            start = self.fit("small baseline", fresh, sgd(optax.cosine_decay_schedule(0.1, first), None), first)
+        else:
+            start = self.baseline()
+        schedule = optax.cosine_decay_schedule(0.02, steps)
+
+        def noisy(name: str, eta: float, model: Any, rate: Any, clip: float | None) -> float:
+            def measure() -> dict[str, float]:
+                analog = nn.to_analog(model, hardware(), injections=[training.WeightNoise(eta)], report=None)
+                trained = self.fit(name, analog, sgd(rate, clip), steps)
+                return {"accuracy": noisy_accuracy(named(self.key, "draws"), trained, self.cifar.test)}
+
+            return float(self.run.stage(name, measure)["accuracy"])
+
+        return {
+            "digital": self.run.stage("small", lambda: {"a": digital_accuracy(start, self.cifar.test)})["a"],
+            "etas": {eta: noisy(f"η = {eta:g}", eta, start, schedule, ALPHA) for eta in self.size.etas},
+            "ablations": {
+                "complete": noisy(f"η = {ETA:g}", ETA, start, schedule, ALPHA),
+                "without initialisation": noisy("without initialisation", ETA, fresh, schedule, ALPHA),
+                "without clipping": noisy("without clipping", ETA, start, schedule, None),
+                "without schedule": noisy("without schedule", ETA, start, 0.1, ALPHA),
+            },
+        }
+
+
+def noisy_accuracy(key: Array, model: Any, test: tuple[Array, Array], draws: int = 5) -> float:
+    """Accuracy with the noise that the network was trained with, mean over draws."""
+    model = nnx.clone(model)
+    model.eval()
+    for op in nn.convert.ops(model):
+        op.deterministic = False
+    graph, state = nnx.split(model)
+
+    @jax.jit
+    def run(keys: Array, state: Any) -> Array:
+        def one(k: Array) -> Array:
+            net = nnx.merge(graph, state, copy=True)
+            nn.set_key(net, k)
+            return nn.accuracy(net, *test)
+
+        return jnp.mean(jax.lax.map(one, keys))
+
+    return float(run(jax.random.split(key, draws), state))
+
+
+# ------------------------------------------------------------------------------------------------- results
+
+
+def write(
+    run: report.Run,
+    size: Preset,
+    digital: float,
+    direct: Mapping[str, np.ndarray],
+    noisy: Mapping[str, np.ndarray],
+    small: dict[str, Any] | None,
+) -> Path:
+    """Table, CSV, plots, result.json and report.html."""
+    both = {"direct mapping": direct, "noise-trained": noisy}
+    labels = [plots.span(t) for t in size.times]
+    run.table(
+        f"CIFAR-10 on PCM, {size.images} images, {size.chips} chips, accuracy in % (digital {100 * digital:.2f})",
+        ["network", "compensation", *labels],
+        [
+            [network, c.upper() if c == "gdc" else c, *(report.mean_sd(100 * a[:, k], 2) for k in range(len(labels)))]
+            for network, curves in both.items()
+            for c, a in curves.items()
+        ],
+    )
+    run.csv(
+        "accuracy",
+        {
+            "network": [n for n, curves in both.items() for a in curves.values() for _ in range(a.size)],
+            "compensation": [c for curves in both.values() for c, a in curves.items() for _ in range(a.size)],
+            "chip": [k for curves in both.values() for a in curves.values() for k in range(len(a)) for _ in size.times],
+            "seconds": [t for curves in both.values() for a in curves.values() for _ in a for t in size.times],
+            "accuracy": [v for curves in both.values() for a in curves.values() for v in a.ravel()],
+        },
+    )
+    figure, axes = plots.new(2 if small is None else 4)
+    for axis, (network, curves) in zip(axes, both.items(), strict=False):
+        for c, a in curves.items():
+            plots.band(axis, size.times, 100 * a, label={"none": "no compensation", "gdc": "GDC", "adabs": "AdaBS"}[c])
+        axis.axhline(100 * digital, color="k", ls=":", lw=0.8)
+        plots.time_axis(axis, size.times)
+        axis.set(ylabel="accuracy (%)", title=network, ylim=(0, 100))
+        axis.legend(loc="lower left")
+    if small is not None:
+        _studies(run, size, small, axes[2:])
+    run.plot("joshi2020", figure)
+
+    def at(t: float, curves: Mapping[str, np.ndarray], c: str) -> float:
+        return 100 * float(curves[c][:, size.times.index(t)].mean())
+
+    day = 86400.0
+    figures = {"accuracy_digital": 100 * digital, "accuracy_25s": at(25.0, direct, "gdc")}
+    for suffix, curves in (("", direct), ("_noise_trained", noisy)):
+        for t, label in ((25.0, "25s"), (day, "1d"), (YEAR, "1y")):
+            for c in COMPENSATIONS:
+                figures[f"accuracy_{label}{suffix}_{c}"] = at(t, curves, c)
+    for t, label in ((day, "1d"), (YEAR, "1y")):
+        figures[f"adabs_over_gdc_{label}_noise_trained"] = at(t, noisy, "adabs") - at(t, noisy, "gdc")
+    lost = 100 * digital - at(day, direct, "gdc")
+    figures["recovered_1d"] = (at(day, noisy, "gdc") - at(day, direct, "gdc")) / lost if lost else 0.0
+    paper = PAPER | {"adabs_over_gdc_1y_noise_trained": 1.8}
+    shutil.rmtree(run.work / "checkpoints", ignore_errors=True)
+    return run.finish(
+        [
+            report.figure(name, value, paper=paper.get(name), unit="" if name == "recovered_1d" else "%")
+            for name, value in figures.items()
+        ],
+        small=small,
+    )
+
+
+def _studies(run: report.Run, size: Preset, small: dict[str, Any], axes: Sequence[Any]) -> None:
+    """The η sweep and the ablations."""
+    base = 100 * small["digital"]
+    rows = [[f"η = {100 * eta:g} %", f"{100 * a:.2f}"] for eta, a in small["etas"].items()]
+    rows += [[name, f"{100 * a:.2f}"] for name, a in small["ablations"].items()]
+    run.table(f"ResNet-{size.small_depth} with weight noise, accuracy in % (digital {base:.2f})", ["", "%"], rows)
+    run.csv("studies", {"study": [r[0] for r in rows], "accuracy": [r[1] for r in rows]})
+    axes[0].plot([100 * e for e in small["etas"]], [100 * a for a in small["etas"].values()], "o-")
+    axes[0].axhline(base, color="k", ls=":", lw=0.8)
+    axes[0].set(
+        xlabel="η, trained and tested (%)", ylabel="accuracy (%)", title=f"ResNet-{size.small_depth}: weight noise"
+    )
+    names = list(small["ablations"])
+    axes[1].barh(names[::-1], [100 * small["ablations"][n] for n in names[::-1]])
+    axes[1].set(xlabel="accuracy (%)", title=f"ResNet-{size.small_depth}: what noise training needs")
