@@ -163,4 +163,4 @@ def test_training_for_the_chip_pays_on_the_chip(data):
             return nn.accuracy(net, jnp.asarray(x[:500]), jnp.asarray(y[:500]))
 
         scores.append(float(jnp.mean(jax.vmap(accuracy)(jax.random.split(jax.random.key(1), 20)))))
-    assert scores[1] > scores[0] + 0.005 and scores[1] > 0.9
+    assert scores[1] > scores[0] + 0.03 and scores[1] > 0.75

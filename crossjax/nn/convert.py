@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from crossjax._pytree import replace
-from crossjax._random import named
+from crossjax._random import fold, named
 from crossjax.nn.ops import ConvOp, EinsumOp, Embed, MatrixOp, Observed, Op
 from crossjax.tiles.injection import Injection
 from crossjax.tiles.tile import Tile
@@ -191,7 +191,7 @@ def set_key(model: nnx.Module, key: Array) -> None:
 def advance(model: nnx.Module, n: Array | int) -> None:
     """Give every layer the n-th key after its own, in place: noise of another batch."""
     for op in ops(model):
-        op.key.set_value(jax.random.fold_in(op.key.get_value(), n))
+        op.key.set_value(fold(op.key.get_value(), n))
 
 
 def digital(model: Model) -> Model:

@@ -63,7 +63,9 @@ class WeightNoise:
 
     def disturb(self, key: Array, tile: Tile, w: Array, scale: Array) -> Array:
         """See `Injection.disturb`."""
-        return w + self.sigma(w, scale) * normal(key, w.shape, w.dtype) if self.fresh == "batch" else w
+        if self.fresh == "vector":
+            return w
+        return w + self.sigma(w, scale) * normal(key, w.shape, w.dtype)
 
     def variance(self, w: Array, scale: Array) -> Array | None:
         """See `Injection.variance`."""
