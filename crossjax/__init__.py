@@ -6,7 +6,12 @@
 >>> y = cx.mvm(key, tile, chip, x, t=86_400.0)
 """
 
-from crossjax import devices, presets
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from crossjax import devices, images, presets
 from crossjax._pytree import replace, spec
 from crossjax.circuits import ADC, DAC, Wires, percentile_range, wires
 from crossjax.compensation import calibrate_ranges
@@ -26,7 +31,18 @@ from crossjax.programming import (
 )
 from crossjax.tiles import Chip, Pairs, Reading, SharedReference, Tile, bit_slices, mvm, read, weights_at
 
+if TYPE_CHECKING:
+    from crossjax import nn, training
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """`nn` and `training` bring Flax and Orbax: they are imported when they are first used."""
+    if name in ("nn", "training"):
+        return importlib.import_module(f"crossjax.{name}")
+    raise AttributeError(f"module 'crossjax' has no attribute {name!r}")
+
 
 __all__ = [
     "ADC",
@@ -48,8 +64,10 @@ __all__ = [
     "bit_slices",
     "calibrate_ranges",
     "devices",
+    "images",
     "mvm",
     "mvm_error",
+    "nn",
     "percentile_range",
     "presets",
     "program",
@@ -59,6 +77,7 @@ __all__ = [
     "replace",
     "spec",
     "stream",
+    "training",
     "weights_at",
     "wires",
 ]  # fmt: skip

@@ -130,13 +130,10 @@ def trained(run: report.Run, key: Array, cifar: Cifar, weights: Path | None, ste
 
 
 def tuned(model: Any, cifar: Cifar) -> Any:
-    """The network on HERMES cores, its input ranges set by the calibration images."""
+    """The network on HERMES cores, the ranges of their converters set by calibration images."""
     analog = nn.to_analog(model, hardware(), report=None)
     analog.eval()
-    ranged = nn.calibrate(analog, cifar.calibration[0], percentile=99.9)
-    for op in nn.convert.ops(ranged):  # a core's ADCs are what they are
-        op.tile.set_value(cx.replace(op.tile.get_value(), **{"adc.range": hardware().adc.range}))  # type: ignore[union-attr]
-    return ranged
+    return nn.calibrate(analog, cifar.calibration[0])
 
 
 class OnChip:

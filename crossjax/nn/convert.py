@@ -294,7 +294,7 @@ def summary(model: nnx.Module) -> str:
     on = sum(r["weights"] for r in rows if r["tiles"])
     table.add_section()
     table.add_row("all", "", "", str(tiles), f"{on:,} on tiles", f"{devices:,}", "")
-    console = Console(width=110, record=False)
+    console = Console(width=110, color_system=None, force_terminal=False, force_jupyter=False)
     with console.capture() as text:
         console.print(table)
     return text.get().rstrip()
