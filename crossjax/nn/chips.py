@@ -17,7 +17,7 @@ from flax import nnx
 from jax import Array, lax
 
 from crossjax._pytree import replace
-from crossjax._random import fold, named
+from crossjax._random import named
 from crossjax.nn.convert import Model, advance, copy, layers, matrices, set_key
 from crossjax.nn.ops import Conducting, Programmed
 from crossjax.programming import History, Method, OneShot
@@ -164,7 +164,7 @@ def evaluate(
         def one(at: tuple[Array, Array]) -> Any:
             chip, n = at
             own = jax.tree.map(lambda a: a[chip], population)
-            k = fold(named(keys[chip], "time"), n)
+            k = jax.random.fold_in(named(keys[chip], "time"), n)
             return measure(read(k, nnx.merge(made, own), times[n], compensate=compensate))
 
         which = jnp.divmod(jnp.arange(chips * len(times)), len(times))

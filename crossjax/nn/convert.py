@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from crossjax._pytree import replace
-from crossjax._random import fold, named
+from crossjax._random import all_named, named
 from crossjax.nn.ops import ConvOp, EinsumOp, Embed, MatrixOp, Observed, Op
 from crossjax.tiles.injection import Injection
 from crossjax.tiles.tile import Tile
@@ -184,14 +184,17 @@ def copy(model: Model) -> Model:
 
 def set_key(model: nnx.Module, key: Array) -> None:
     """Give every layer a new key of its noise, in place (inside jit: of the merged model). Once a batch, to train."""
-    for name, _, op in layers(model):
-        op.key.set_value(named(key, name))
+    found = list(layers(model))
+    if found:
+        keys = all_named(key, [name for name, _, _ in found])
+        for k, (_, _, op) in enumerate(found):
+            op.key.set_value(keys[k])
 
 
 def advance(model: nnx.Module, n: Array | int) -> None:
     """Give every layer the n-th key after its own, in place: noise of another batch."""
     for op in ops(model):
-        op.key.set_value(fold(op.key.get_value(), n))
+        op.key.set_value(jax.random.fold_in(op.key.get_value(), n))
 
 
 def digital(model: Model) -> Model:

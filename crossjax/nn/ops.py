@@ -22,7 +22,7 @@ from flax import nnx
 from jax import Array, lax
 
 from crossjax._pytree import replace
-from crossjax._random import fold, named
+from crossjax._random import named
 from crossjax.compensation import calibrate_ranges
 from crossjax.tiles.conv import Window, convolve
 from crossjax.tiles.injection import Injection, imagine
@@ -104,7 +104,7 @@ class Op(nnx.Module):
         if not self.recurrent:
             return self.key.get_value()
         bits = lax.bitcast_convert_type(lax.stop_gradient(x).astype(jnp.float32), jnp.uint32)
-        return fold(self.key.get_value(), jnp.sum(bits, dtype=jnp.uint32))
+        return jax.random.fold_in(self.key.get_value(), jnp.sum(bits, dtype=jnp.uint32))
 
     def readings(self, matrices: Array) -> Reading:
         """What is multiplied with, stacked over groups, for kernel matrices (groups, rows, cols)."""
@@ -114,10 +114,10 @@ class Op(nnx.Module):
             raise ValueError("this layer is programmed but not read: call crossjax.nn.read(key, model, t) first")
         tile = self.hardware()
         injections = () if self.deterministic else self.injections.get_value()
-        key = named(self.key.get_value(), "weights")
+        key = self.key.get_value()
         if matrices.shape[0] == 1:
             return jax.tree.map(lambda a: a[None], imagine(key, tile, matrices[0], injections))
-        keys = jax.random.split(key, matrices.shape[0])
+        keys = jax.random.split(named(key, "groups"), matrices.shape[0])
         return jax.vmap(lambda k, w: imagine(k, tile, w, injections))(keys, matrices)
 
     def note(self, matrices: Array, x: Array) -> None:
