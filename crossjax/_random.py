@@ -53,16 +53,6 @@ def normal(key: Array, shape: Sequence[int], dtype: jnp.dtype | type | None = No
     return z.astype(dtype or jnp.zeros(()).dtype)
 
 
-def normal_once(live: Array | bool, key: Array, shape: Sequence[int], dtype: jnp.dtype | type | None = None) -> Array:
-    """`normal` where ``live`` (one traced bool) is true, zeros elsewhere, computed once however many uses it has.
-
-    XLA repeats a cheap computation in every loop that reads it, forward and backward; it never repeats a branch. Use
-    it for large draws that something differentiates, with a condition that is true when the noise is not 0.
-    """
-    dtype = dtype or jnp.zeros(()).dtype
-    return lax.cond(live, lambda: normal(key, shape, dtype), lambda: jnp.zeros(tuple(shape), dtype))
-
-
 def uniform(key: Array, shape: Sequence[int], low: float = 0.0, high: float = 1.0) -> Array:
     """Uniform numbers in (low, high), by the same hash (24 bits)."""
     u = (_to_float(_hash(key, tuple(shape)) >> 8) + np.float32(0.5)) * np.float32(2**-24)

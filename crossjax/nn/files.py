@@ -88,7 +88,7 @@ def load(path: str | Path, model: Model) -> Model:
     Args:
         path: the file.
         model: a network of the same structure: converted with the same tiles and, if the saved one was programmed
-            or read, programmed or read too (``jax.eval_shape`` is enough to make one, or program it by `OneShot`).
+            or read, programmed or read too (by `OneShot`, at any time: its numbers are replaced).
 
     Raises:
         FileNotFoundError: if there is no such file.

@@ -15,7 +15,7 @@ from jax import Array, lax
 
 from crossjax._numerics import ratio, safe_sqrt
 from crossjax._pytree import replace
-from crossjax._random import named, normal_once
+from crossjax._random import named, normal
 from crossjax.circuits.converters import ColumnSpread
 from crossjax.tiles.tile import Chip, Reading, Reference, Tile, drive, test_inputs
 
@@ -140,9 +140,9 @@ def _convert(key: Array, tile: Tile, columns: ColumnSpread | None, sums: Array, 
     y = sums
     if variance is not None:
         sigma = safe_sqrt(variance if tile.noise is None else variance + tile.noise**2)
-        y = y + sigma * normal_once(tile.device.g_max > 0, named(key, "mvm"), y.shape, y.dtype)
+        y = y + sigma * normal(named(key, "mvm"), y.shape, y.dtype)
     elif tile.noise is not None:
-        y = y + tile.noise * normal_once(jnp.asarray(tile.noise) > 0, named(key, "mvm"), y.shape, y.dtype)
+        y = y + tile.noise * normal(named(key, "mvm"), y.shape, y.dtype)
     if tile.adc is not None:
         y = tile.adc.convert(tile.adc.distort(y, _per_vector(columns)))
     if tile.subtract == "digital":

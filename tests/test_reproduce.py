@@ -1,0 +1,100 @@
+"""The reproductions end to end on made-up images: what they write, resume and refuse. Real data take minutes."""
+
+import dataclasses
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from safetensors.numpy import save_file
+from test_cli import crossjax
+from test_nn import torch_names
+
+import crossjax as cx
+from crossjax import images, nn
+from crossjax.experiments import buchel2022, cifar, joshi2020
+
+
+@pytest.fixture
+def data(monkeypatch):
+    rng = np.random.default_rng(0)
+    train = rng.integers(0, 256, (300, 32, 32, 3), np.uint8), rng.integers(0, 10, 300).astype(np.int32)
+    inputs = images.normalised(train[0])
+    small = cifar.Cifar(train, (inputs[:40], jnp.asarray(train[1][:40])), inputs[:40].reshape(2, 20, 32, 32, 3))
+    monkeypatch.setattr(cifar.Cifar, "load", classmethod(lambda cls, *arguments: small))
+    return small
+
+
+@pytest.fixture
+def network(tmp_path):
+    model = nn.models.ResNet(8, (4, 4, 8), rngs=nnx.Rngs(0))
+    save_file(torch_names(model), tmp_path / "net.safetensors")
+    return tmp_path / "net.safetensors"
+
+
+def test_joshi2020_writes_its_figures_and_goes_on_where_it_stopped(data, network, tmp_path, monkeypatch):
+    monkeypatch.setitem(joshi2020.PRESETS, "quick", dataclasses.replace(joshi2020.PRESETS["quick"], chips=2, images=40))
+    options = {"weights": network, "steps": 3, "studies": False, "out": tmp_path / "run"}
+    follow, calls = cifar.OverTime.__call__, []
+
+    def interrupted(self, key):
+        calls.append(key)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return follow(self, key)
+
+    monkeypatch.setattr(cifar.OverTime, "__call__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        joshi2020.joshi2020("quick", **options)
+    assert (tmp_path / "run.partial").is_dir() and not (tmp_path / "run").exists()
+    out = joshi2020.joshi2020("quick", **options)
+    assert len(calls) == 5  # three chips were done
+    assert {p.name for p in out.iterdir()} == {"result.json", "report.html", "accuracy.csv", "joshi2020.png"}
+    figures = {f["name"]: f for f in json.loads((out / "result.json").read_text())["figures"]}
+    wanted = ["accuracy_digital", "accuracy_25s", "accuracy_1d_gdc", "accuracy_1d_adabs", "accuracy_1y_gdc"]
+    wanted += ["accuracy_1y_adabs", "accuracy_1d_noise_trained_gdc"]
+    assert all(0 <= figures[name]["ours"] <= 100 for name in wanted)
+    assert figures["accuracy_digital"]["paper"] == 93.87 and figures["accuracy_1y_gdc"]["paper"] is None
+    assert len((out / "accuracy.csv").read_text().splitlines()) == 1 + 2 * 3 * 2 * 4
+
+
+def test_buchel2022_compares_two_methods(data, tmp_path, monkeypatch):
+    few = {"iterative": lambda: cx.Iterative(iterations=3), "gdp": lambda: cx.GDP(iterations=3, batch=64)}
+    monkeypatch.setattr(buchel2022, "METHODS", few)
+    out = buchel2022.buchel2022("quick", chips=1, studies=False, out=tmp_path / "run")
+    figures = {f["name"]: f["ours"] for f in json.loads((out / "result.json").read_text())["figures"]}
+    assert figures["gdp_minus_iterative"] == pytest.approx(figures["accuracy_gdp"] - figures["accuracy_iterative"])
+    assert 0 < figures["mvm_error_gdp"] < 1 and 0 < figures["mvm_error_iterative"] < 1
+    assert len((out / "chips.csv").read_text().splitlines()) == 3
+
+
+def test_the_networks_that_come_with_the_package():
+    resnet = cifar.published_resnet(None)
+    assert len(resnet.res1) == 3 and resnet.bn1.epsilon == 1e-3 and resnet.res1[0].bn1.epsilon == 1e-5
+    assert nn.models.parameters(resnet) == 272_474
+
+
+def test_what_is_refused(network, tmp_path):
+    with pytest.raises(ValueError, match="unknown preset 'tiny'; choose from quick, paper"):
+        joshi2020.joshi2020("tiny")
+    with pytest.raises(ValueError, match="chips and steps"):
+        buchel2022.buchel2022("quick", chips=0)
+    save_file({"conv.weight": np.ones((2, 2), np.float32)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="not a CIFAR ResNet"):
+        cifar.published_resnet(tmp_path / "other.safetensors")
+
+
+def test_without_data_the_command_says_what_is_missing(tmp_path):
+    done = crossjax("reproduce", "joshi2020", cwd=tmp_path, CROSSJAX_DATA="")
+    assert done.returncode == 2 and "CROSSJAX_DATA" in done.stderr and "data_batch_1" in done.stderr
+    assert done.stderr.count("\n") == 1 and not (tmp_path / "runs").exists()
+    done = crossjax("reproduce", "joshi2020", "--data", tmp_path, cwd=tmp_path)
+    assert done.returncode == 2 and "lacks data_batch_1" in done.stderr
+
+
+def test_noisy_accuracy_is_a_mean_over_draws(key, data):
+    model = nn.models.ResNet(8, (4, 4, 8), rngs=nnx.Rngs(0))
+    analog = nn.to_analog(model, joshi2020.hardware(), injections=[cx.training.WeightNoise(0.1)], report=None)
+    found = joshi2020.noisy_accuracy(key, analog, data.test, draws=3)
+    assert (found * 40 * 3) % 1 == pytest.approx(0, abs=1e-3)
