@@ -124,5 +124,5 @@ def _flatten(state: Any) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         name = jax.tree_util.keystr(path, simple=True, separator=".")
         is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
         kinds[name] = str(jax.random.key_impl(leaf)) if is_key else ""
-        arrays[name] = np.ascontiguousarray(jax.random.key_data(leaf) if is_key else leaf)
+        arrays[name] = np.asarray(jax.random.key_data(leaf) if is_key else leaf, order="C")
     return arrays, kinds
