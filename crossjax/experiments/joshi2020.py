@@ -267,7 +267,7 @@ def write(
         axis.axhline(100 * digital, color="k", ls=":", lw=0.8)
         plots.time_axis(axis, size.times)
         axis.set(ylabel="accuracy (%)", title=network, ylim=(0, 100))
-        axis.legend(loc="lower left")
+        axis.legend(loc="center left")
     if small is not None:
         _studies(run, size, small, axes[2:])
     run.plot("joshi2020", figure)
