@@ -15,6 +15,7 @@ import numpy as np
 import optax
 from flax import nnx
 from jax import Array
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from crossjax._random import named
@@ -199,7 +200,9 @@ class _Bar:
                        "{task.fields[speed]:.0f} images/s"),
             TimeRemainingColumn(),
         )  # fmt: skip
-        self.progress = Progress(*columns, transient=True, disable=not shown)
+        console = Console()
+        seen = console.is_terminal or console.is_jupyter  # elsewhere a bar leaves nothing but empty lines
+        self.progress = Progress(*columns, console=console, transient=True, disable=not (shown and seen))
         self.task = self.progress.add_task(
             label, total=steps, completed=begin, loss=float("nan"), accuracy=float("nan"), speed=0.0
         )
