@@ -264,6 +264,7 @@ def write(
                 sweep, [a.mean() for a in y], [a.std() for a in y], marker="o", color=plots.COLOURS[name],
                 label=plots.LABELS[name],
             )  # fmt: skip
+        axes[2].set_xticks(sweep)
         axes[2].set(xlabel="bits of the ADC while programming", ylabel="accuracy (%)", title="Calibrated range")
     for axis in axes:
         axis.legend()
