@@ -53,6 +53,8 @@ def test_interrupted_and_resumed_is_not_interrupted(data, tmp_path):
     resumed = train(data, network(), 40, checkpoints=tmp_path / "run", every=10)
     same(whole.model, resumed.model)
     np.testing.assert_array_equal(whole.loss, resumed.loss)
+    with pytest.raises(ValueError, match="holds 40 steps, more than the 30"):
+        train(data, network(), 30, checkpoints=tmp_path / "run")
     finished = train(data, network(), 40, checkpoints=tmp_path / "run")
     same(whole.model, finished.model)
 

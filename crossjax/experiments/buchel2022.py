@@ -29,7 +29,7 @@ import crossjax as cx
 from crossjax import nn, report, training
 from crossjax._random import named
 from crossjax.experiments import plots
-from crossjax.experiments.cifar import Cifar, digital_accuracy, prepare, sgd
+from crossjax.experiments.cifar import Cifar, digital_accuracy, prepare, sgd, sized
 from crossjax.programming import METHODS, Method
 from crossjax.tiles.tile import Tile
 
@@ -100,12 +100,9 @@ def buchel2022(
         ValueError: for an unknown preset, numbers out of range, or weights of another network.
         FileNotFoundError: if the data set is not there.
     """
-    if preset not in PRESETS:
-        raise ValueError(f"unknown preset {preset!r}; choose from {', '.join(PRESETS)}")
-    given = {"chips": chips, "images": images}
-    size = dataclasses.replace(PRESETS[preset], **{k: v for k, v in given.items() if v is not None})
-    if size.chips < 1 or (steps is not None and steps < 1):
-        raise ValueError(f"chips and steps must be at least 1, got {size.chips} and {steps}")
+    size = sized(PRESETS, preset, chips=chips, images=images)
+    if steps is not None and steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
     cifar = Cifar.load(data, size.images)
     steps = size.epochs * (len(cifar.train[0]) // 128) if steps is None and size.epochs and weights is None else steps
     inputs = {"preset": preset, "seed": seed, "weights": None if weights is None else report.file_digest(weights)}

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +15,9 @@ import optax
 from flax import nnx
 from jax import Array, lax
 
-import crossjax as cx
 from crossjax import images, nn, training
 from crossjax._random import named
 from crossjax.data import read_tensors
-from crossjax.programming import Method
 
 COMPENSATIONS = ("none", "gdc", "adabs")
 YEAR = 365 * 86400.0
@@ -43,6 +40,24 @@ class Cifar:
         test = images.normalised(data.test[0][:test_images]), jnp.asarray(data.test[1][:test_images])
         first = images.normalised(data.train[0][: batches * size])
         return cls(data.train, test, first.reshape(batches, size, *first.shape[1:]))
+
+
+Size = TypeVar("Size")
+
+
+def sized(presets: Mapping[str, Size], name: str, **given: int | None) -> Size:
+    """A preset with the numbers that were given instead of its own.
+
+    Raises:
+        ValueError: for an unknown preset, or a number below 1.
+    """
+    if name not in presets:
+        raise ValueError(f"unknown preset {name!r}; choose from {', '.join(presets)}")
+    known = {k: v for k, v in given.items() if v is not None}
+    for what, value in known.items():
+        if value < 1:
+            raise ValueError(f"{what} must be at least 1, got {value}")
+    return dataclasses.replace(presets[name], **known)  # type: ignore[type-var]
 
 
 def prepare(shift: int = 4, cutout: int = 0) -> Callable[[Array, Array], Array]:
@@ -91,7 +106,7 @@ class OverTime:
     One compiled computation per network; ``__call__`` programs one chip and follows it.
     """
 
-    def __init__(self, model: nnx.Module, data: Cifar, times: Sequence[float], method: Method = cx.OneShot()) -> None:
+    def __init__(self, model: nnx.Module, data: Cifar, times: Sequence[float]) -> None:
         model = nnx.clone(model)
         model.eval()
         graph, self.state = nnx.split(model)
@@ -104,22 +119,16 @@ class OverTime:
             test = data.test
             return lax.map(lambda s: nn.accuracy(nnx.merge(now[0][0], _state(now[0][1], s)), *test), states)
 
-        def one(key: Array, state: Any) -> tuple[Array, dict[str, Array]]:
-            chip, history = nn.program(named(key, "program"), nnx.merge(graph, state), method)
+        def one(key: Array, state: Any) -> Array:
+            chip, _ = nn.program(named(key, "program"), nnx.merge(graph, state))
             keys = jax.random.split(named(key, "times"), len(times))
-            errors = {name: h.mvm_error[-1] for name, h in history.items()}
-            return lax.map(lambda a: at(a[0], chip, a[1]), (keys, moments)).T, errors
+            return lax.map(lambda a: at(a[0], chip, a[1]), (keys, moments)).T
 
         self.run = jax.jit(one)
 
     def __call__(self, key: Array) -> dict[str, Any]:
-        """Accuracies of one chip by compensation, a list over times, and the MVM error of every layer."""
-        begin = time.perf_counter()
-        accuracy, errors = jax.block_until_ready(self.run(key, self.state))
-        found = dict(zip(COMPENSATIONS, np.asarray(accuracy).tolist(), strict=True))
-        return found | {
-            "mvm_error": {k: float(v) for k, v in errors.items()}, "seconds": time.perf_counter() - begin
-        }  # fmt: skip
+        """Accuracies of one chip by compensation, a list over times."""
+        return dict(zip(COMPENSATIONS, np.asarray(self.run(key, self.state)).tolist(), strict=True))
 
 
 def _data(state: Any) -> list[Array]:

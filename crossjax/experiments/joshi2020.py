@@ -34,6 +34,7 @@ from crossjax.experiments.cifar import (
     prepare,
     published_resnet,
     sgd,
+    sized,
 )
 from crossjax.tiles.tile import Tile
 
@@ -115,12 +116,7 @@ def joshi2020(
         FileNotFoundError: if the data set is not there.
         FloatingPointError: if training diverges.
     """
-    if preset not in PRESETS:
-        raise ValueError(f"unknown preset {preset!r}; choose from {', '.join(PRESETS)}")
-    given = {"chips": chips, "images": images, "steps": steps}
-    size = dataclasses.replace(PRESETS[preset], **{k: v for k, v in given.items() if v is not None})
-    if size.chips < 1 or size.steps < 1:
-        raise ValueError(f"chips and steps must be at least 1, got {size.chips} and {size.steps}")
+    size = sized(PRESETS, preset, chips=chips, images=images, steps=steps)
     cifar = Cifar.load(data, size.images)
     inputs = {"preset": preset, "seed": seed, "weights": None if weights is None else report.file_digest(weights)}
     key = jax.random.key(seed)

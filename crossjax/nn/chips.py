@@ -8,6 +8,7 @@ Each step is a pure function that returns a copy, so that a population is a vmap
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from jax import Array, lax
 
 from crossjax._pytree import replace
 from crossjax._random import named
-from crossjax.nn.convert import Model, advance, copy, layers, matrices, set_key
+from crossjax.nn.convert import Model, advance, layers, matrices, set_key
 from crossjax.nn.ops import Conducting, Programmed
 from crossjax.programming import History, Method, OneShot
 from crossjax.programming import program as program_matrix
@@ -36,7 +37,7 @@ def program(key: Array, model: Model, method: Method = OneShot()) -> tuple[Model
     Raises:
         ValueError: for weights that are not finite, or a network without tiles.
     """
-    chip, histories = copy(model), {}
+    chip, histories = nnx.clone(model), {}
     for name, layer, op in layers(chip):
         tile, weights = op.hardware(), matrices(layer, op)
 
@@ -68,7 +69,7 @@ def read(key: Array, model: Model, t: Array | float = 0.0, *, compensate: bool =
     Raises:
         ValueError: for a network that is not programmed, or a negative time.
     """
-    now = copy(model)
+    now = nnx.clone(model)
     for name, _, op in layers(now):
         if op.chip is None:
             raise ValueError(f"layer {name!r} is not programmed: call crossjax.nn.program(key, model) first")
@@ -92,9 +93,11 @@ def adabs(model: Model, batches: Array, *, floor: float = 0.015) -> Model:
         floor: what is left of the old statistics.
 
     Raises:
-        ValueError: for a network without batch norms.
+        ValueError: for a network without batch norms, no batches, or a floor outside (0, 1).
     """
-    now = copy(model)
+    if len(batches) == 0 or not 0 < floor < 1:
+        raise ValueError(f"adabs needs batches and a floor in (0, 1), got {len(batches)} batches and {floor}")
+    now = nnx.clone(model)
     norms = [m for _, m in nnx.iter_modules(now) if isinstance(m, nnx.BatchNorm)]
     if not norms:
         raise ValueError("adabs refreshes batch norms, and this network has none")
@@ -145,7 +148,14 @@ def evaluate(
 
     Returns:
         What ``measure`` returns, with axes (chips, times) in front.
+
+    Raises:
+        ValueError: for a network without tiles, no chips, no times, or a negative time.
     """
+    if chips < 1 or batch < 1 or len(times) == 0 or not all(0 <= t < math.inf for t in times):
+        raise ValueError(
+            f"evaluate needs at least one chip, a batch of at least 1 and times ≥ 0 s, got {chips}, {batch} and {times}"
+        )
     graph, state = nnx.split(model)
 
     @jax.jit

@@ -177,11 +177,6 @@ def matrices(layer: Any, op: Any) -> Array:
     return op.matrices(kernel if mask is None else kernel * mask)
 
 
-def copy(model: Model) -> Model:
-    """A copy that shares nothing."""
-    return nnx.clone(model)
-
-
 def set_key(model: nnx.Module, key: Array) -> None:
     """Give every layer a new key of its noise, in place (inside jit: of the merged model). Once a batch, to train."""
     found = list(layers(model))
@@ -199,7 +194,7 @@ def advance(model: nnx.Module, n: Array | int) -> None:
 
 def digital(model: Model) -> Model:
     """A copy that computes the exact products, tiles set aside: the baseline to compare with."""
-    model = copy(model)
+    model = nnx.clone(model)
     for op in ops(model):
         op.digital = True
     return model
@@ -219,7 +214,7 @@ def calibrate(model: Model, *inputs: Any, percentile: float = 99.995) -> Model:
     Raises:
         ValueError: for a network without tiles, or a percentile out of range.
     """
-    probe = copy(model)
+    probe = nnx.clone(model)
     if not any(True for _ in ops(probe)):
         raise ValueError("this network has no layers on tiles: convert it with to_analog first")
     for op in ops(probe):
@@ -233,7 +228,7 @@ def calibrate(model: Model, *inputs: Any, percentile: float = 99.995) -> Model:
         watched(*inputs)  # type: ignore[operator]
         return [op.observed.get_value() for op in ops(watched)]  # type: ignore[union-attr]
 
-    tuned = copy(model)
+    tuned = nnx.clone(model)
     for op, ranges in zip(ops(tuned), observe(state, inputs), strict=True):
         tile: Tile = op.tile.get_value()
         if tile.dac is not None and tile.dac.scaling == "fixed":

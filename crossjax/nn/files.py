@@ -15,7 +15,7 @@ from flax import nnx
 from safetensors.numpy import save_file
 
 from crossjax.data import read_tensors
-from crossjax.nn.convert import Model, copy, path_name
+from crossjax.nn.convert import Model, path_name
 
 _TORCH = {"kernel": "weight", "scale": "weight", "embedding": "weight", "mean": "running_mean", "var": "running_var"}
 
@@ -35,7 +35,7 @@ def load_torch(model: Model, path: str | Path, rename: Mapping[str, str] | None 
         FileNotFoundError: if there is no such file.
         ValueError: if it cannot be read, lacks a tensor, holds another shape, or holds tensors that nothing takes.
     """
-    path, model = Path(path), copy(model)
+    path, model = Path(path), nnx.clone(model)
     tensors = read_tensors(path, (".safetensors",))
     left = {name for name in tensors if not name.endswith("num_batches_tracked")}
     for where, variable in nnx.to_flat_state(nnx.state(model, (nnx.Param, nnx.BatchStat))):
@@ -94,7 +94,7 @@ def load(path: str | Path, model: Model) -> Model:
         FileNotFoundError: if there is no such file.
         ValueError: if it is truncated, or of another structure.
     """
-    path, model = Path(path), copy(model)
+    path, model = Path(path), nnx.clone(model)
     tensors = read_tensors(path, (".safetensors",))
     wanted, kinds = _flatten(nnx.state(model))
     missing, extra = set(wanted) - set(tensors), set(tensors) - set(wanted)

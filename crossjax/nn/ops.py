@@ -13,6 +13,7 @@ of its own; other layers that a network calls several times in one pass see the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -152,7 +153,7 @@ class MatrixOp(Op):
 
     def flat(self, kernel: Array) -> Array:
         """(1, rows, cols) of a kernel whose contracted axes come first."""
-        return kernel.reshape(1, _size(kernel.shape[: self.contracted]), -1)
+        return kernel.reshape(1, math.prod(kernel.shape[: self.contracted]), -1)
 
     def __call__(self, x: Array, kernel: Array, dimension_numbers: Any, precision: Any = None, **options: Any) -> Array:
         """As `lax.dot_general`, for a kernel without batch axes."""
@@ -290,10 +291,3 @@ class Embed(nnx.Embed):
 
 def _only(readings: Reading) -> Reading:
     return jax.tree.map(lambda a: a[0], readings)
-
-
-def _size(shape: Sequence[int]) -> int:
-    size = 1
-    for n in shape:
-        size *= n
-    return size

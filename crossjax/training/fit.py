@@ -129,7 +129,7 @@ def fit(
         label: its text.
 
     Raises:
-        ValueError: for data that do not fit, or a damaged checkpoint.
+        ValueError: for data that do not fit, a damaged checkpoint, or one with more steps than asked for.
         FloatingPointError: when the loss is NaN or infinite; says at which step.
     """
     x, y = data
@@ -137,6 +137,8 @@ def fit(
         raise ValueError(f"data must be examples and labels of one length, got {len(x)} and {len(y)}")
     if not 0 < batch <= len(x):
         raise ValueError(f"batch must be between 1 and the {len(x)} examples, got {batch}")
+    if steps < 1 or every < 1:
+        raise ValueError(f"steps and every must be at least 1, got {steps} and {every}")
     graph, params, rest = nnx.split(model, nnx.Param, ...)
     params, rest = jax.tree.map(jnp.copy, (params, rest))  # the step takes its arguments' memory
     pure = make_step(graph, optimiser, loss, remat=remat)
@@ -153,9 +155,12 @@ def fit(
     with Checkpoints(checkpoints) if checkpoints is not None else nullcontext() as store:
         if store is not None and store.latest() is not None:
             done = store.latest() or 0
+            if done > steps:
+                raise ValueError(
+                    f"{checkpoints} holds {done} steps, more than the {steps} asked for: use another folder"
+                )
             carry, past = store.restore((carry, jnp.zeros((done, 2))))
-            begin = min(done, steps)
-            records = records.at[:begin].set(past[:begin])
+            begin, records = done, records.at[:done].set(past)
         seen, last, bar = begin, time.perf_counter(), _Bar(label, steps, begin, shown=progress)
         pending: list[tuple[Array, Array]] = []
         order, epoch = np.empty(0, int), -1
