@@ -19,6 +19,7 @@ from crossjax.devices import Device, Faults
 from crossjax.population import stream
 from crossjax.programming import (
     GDP,
+    Exact,
     Core,
     History,
     Iterative,

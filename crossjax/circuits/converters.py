@@ -132,6 +132,8 @@ class ADC:
             point, as a fraction of range.
         on_saturation: "clip", or "halve" to send a vector that saturated an ADC again at half the input until
             it fits (bound management, at most 2^-10).
+        integration: a counting ADC's time, in times of an MVM: its levels are finer by this factor, its range is
+            the same (the counter is wide enough). None: one.
     """
 
     bits: int | None = static(default=8)
@@ -141,6 +143,7 @@ class ADC:
     offset: float | None = None
     inl: float | None = None
     on_saturation: str = static(default="clip")
+    integration: float | None = None
 
     def _check(self) -> None:
         _check_resolution(self)
@@ -181,7 +184,7 @@ class ADC:
 
     def convert(self, y: Array) -> Array:
         """Digitise: clip to ± range and round (straight-through gradient inside, none outside)."""
-        return quantize(y, self.range, self.steps)
+        return quantize(y, self.range, self.steps, self.integration)
 
     def halvings(self, y: Array) -> Array:
         """How often (a power of 2 per vector, last axis: columns) the input must be halved to fit the range."""

@@ -1,7 +1,7 @@
 """One memory device: a sum of parts, each of which can be switched off.
 
-    RESET ──program(target)──► g_P, ν ──at(t)──► drift, 1/f noise ──► g(t)
-      └────pulse(request)────► g, then settle() ──┘
+    RESET ──program(target)──► g_P, ν, Q ──at(t)──► drift, 1/f noise ──► g(t)
+      └──aim(target), pulse(request)…──► g, settle() ──┘
 
 A `Device` acts elementwise on arrays of any shape. What it did to one array of devices is a `DeviceState`.
 """
@@ -25,9 +25,10 @@ class DeviceState:
     """An array of programmed devices (all fields of the same shape).
 
     Attributes:
-        g: conductance after the last write, at t = 0, µS.
-        nu: drift exponent, drawn when programming ended; None before that, or without drift.
+        g: conductance that the last write left, µS: what is read t_0 later, when nothing else happens.
+        nu: drift exponent, drawn at the target; None before there is one, or without drift.
         q: 1/f noise coefficient Q, fixed when programming ended; None before that, or without 1/f noise.
+        age: seconds between the last write and the end of programming; None for none.
         memory: what the write model remembers.
         stuck: faulty devices, None if there are none.
     """
@@ -35,6 +36,7 @@ class DeviceState:
     g: Array
     nu: Array | None = None
     q: Array | None = None
+    age: Array | None = None
     memory: Any = None
     stuck: Stuck | None = None
 
@@ -81,7 +83,19 @@ class Device:
         if self.faults is not None:
             stuck = self.faults.draw(named(key, "faults"), shape, self.g_min, self.g_max)
         g, memory = self.write.start(named(key, "cells"), shape, self.g_min, self.g_max)
-        return self._hold(DeviceState(g, memory=memory, stuck=stuck))
+        return self._hold(DeviceState(self._switched_off(named(key, "reset"), g), memory=memory, stuck=stuck))
+
+    def _switched_off(self, key: Array, g: Array) -> Array:
+        """Conductances ``g`` of devices that were just RESET, with the error that programming to g_min leaves."""
+        if self.reset_zero or not isinstance(self.programming, ProgrammingError):
+            return g
+        return self._missed(key, jnp.full_like(g, self.g_min))
+
+    def _missed(self, key: Array, target: Array) -> Array:
+        """Where programming to ``target`` lands, with the device's published error."""
+        assert isinstance(self.programming, ProgrammingError)
+        error = self.programming.draw(key, target.shape)
+        return jnp.maximum(target + self.programming.deviation(target, self.g_max) * error, 0.0)
 
     def program(self, key: Array, state: DeviceState, target: Array) -> DeviceState:
         """Program to ``target`` (µS) once, with the device's published programming error, and let it settle.
@@ -89,34 +103,54 @@ class Device:
         Rasch et al., Nat. Commun. 14:5282 (2023): g_P = max(g_T + σ_P ξ, 0).
         """
         target = jnp.clip(target, self.g_min, self.g_max)
+        state = self.aim(key, state, target)
         if isinstance(self.programming, ByPulses):
             state, _ = self.pulse(named(key, "programming"), state, target - state.g)
             return self.settle(key, state)
-        g = target
-        if self.programming is not None:
-            error = self.programming.draw(named(key, "programming"), target.shape)
-            g = jnp.maximum(target + self.programming.deviation(target, self.g_max) * error, 0.0)
+        g = target if self.programming is None else self._missed(named(key, "programming"), target)
         if self.reset_zero:
             g = jnp.where(target <= self.g_min, self.g_min, g)
         return self.settle(key, self._hold(replace(state, g=g)))
 
-    def pulse(self, key: Array, state: DeviceState, request: Array) -> tuple[DeviceState, Array]:
+    def aim(self, key: Array, state: DeviceState, target: Array) -> DeviceState:
+        """The devices with drift exponents for the conductances (µS) that they are to have.
+
+        The published fits give ν as a function of the target, within [g_min, g_max]; beyond g_max they go wrong.
+        """
+        if self.drift is None:
+            return state
+        x = jnp.clip(target, self.g_min, self.g_max) / self.g_max
+        return replace(state, nu=self.drift.exponent(named(key, "drift"), x))
+
+    def pulse(
+        self, key: Array, state: DeviceState, request: Array, off: Array | bool = False
+    ) -> tuple[DeviceState, Array]:
         """One write pulse (or train) on every device whose ``request`` (signed change in µS) is not 0.
 
-        Returns the new state, not yet settled, and how many pulses each device received.
+        Args:
+            key: randomness of the pulses.
+            state: the devices.
+            request: wanted changes, µS.
+            off: devices whose request is a full RESET; it leaves the error that programming to g_min leaves.
+
+        Returns:
+            The new state, not yet settled, and how many pulses each device received.
         """
         g, memory, pulses = self.write.pulse(key, state.memory, state.g, request, self.g_min, self.g_max)
+        if off is not False:
+            reset = self._switched_off(named(key, "reset"), jnp.full_like(g, self.g_min))
+            g = jnp.where(off & (request != 0), reset, g)
         return self._hold(replace(state, g=g, memory=memory)), pulses
 
     def settle(self, key: Array, state: DeviceState) -> DeviceState:
-        """End of programming: draw the drift exponents at the conductances reached, and fix their 1/f noise."""
-        x = state.g / self.g_max
-        nu = None if self.drift is None else self.drift.exponent(named(key, "drift"), x)
-        return replace(state, nu=nu, q=None if self.flicker is None else self.flicker.q(x))
+        """End of programming: fix the 1/f noise at the conductances reached, and drift where no target was named."""
+        if state.nu is None:
+            state = self.aim(key, state, state.g)
+        return replace(state, q=None if self.flicker is None else self.flicker.q(state.g / self.g_max))
 
     def at(self, key: Array, state: DeviceState, t: Array | float) -> Array:
         """Conductance (µS) at ``t`` seconds after the first read: drift, then accumulated 1/f noise."""
-        g = state.g
+        g, t = state.g, t if state.age is None else t + state.age
         if self.drift is not None and state.nu is not None:
             g = g * self.drift.factor(state.nu, t)
         if self.flicker is not None and state.q is not None:

@@ -7,8 +7,11 @@ g_max / g_ref when a spec is given another g_max.
 
 from __future__ import annotations
 
+import math
+
+import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from crossjax._numerics import safe_sqrt
 from crossjax._pytree import check_choice, check_range, spec, static
@@ -55,7 +58,7 @@ class PowerLawDrift:
     """g(t) = g_P ((t + t_0) / t_0)^(−ν), with ν = |μ(x) + σ(x) ξ| drawn once per programming event.
 
     Attributes:
-        mean, spread: laws of x = g_P / g_max for μ and σ of the drift exponent.
+        mean, spread: laws of x = g_T / g_max, the target, for μ and σ of the drift exponent.
         t_0: seconds between programming and the first read, where t = 0.
     """
 
@@ -98,6 +101,54 @@ class FlickerNoise:
     def growth(self, t: Array | float) -> Array:
         """How the relative deviation grows with time: σ_g / g = Q · growth."""
         return safe_sqrt(jnp.log(jnp.maximum((t + self.t_0 + self.t_read) / (2 * self.t_read), 1.0)))
+
+    # ---- while a chip is being programmed: the same law on the clock of every device, one value an iteration
+
+    def between(self, seconds: Array | float, reads: Array | float) -> Array:
+        """Relative deviation, in units of Q, of one mean over ``reads`` reads, ``seconds`` after a write pulse."""
+        return safe_sqrt(jnp.log(jnp.maximum(seconds / (2.0 * reads * self.t_read), 1.0)))
+
+    @staticmethod
+    def octaves(iterations: int) -> int:
+        """Octaves of the spectrum between one iteration and all of them."""
+        return math.ceil(math.log2(max(iterations, 1)))
+
+    @staticmethod
+    def advance(key: Array, deviation: Array, age: Array, k: Array, octaves: int) -> Array:
+        """What 1/f noise has added since a device was pulsed, in units of Q, from one iteration to the next.
+
+        A sum of one source an octave, each of variance ln 2, as the law gives an octave of time. The n-th is drawn
+        again every 2ⁿ⁺¹ iterations, one source an iteration (Voss and McCartney; Gardner, Sci. Am. 238(4):16, 1978),
+        and counts for a device from the first time that this happens after its pulse: ``age`` iterations after it the
+        variance is about ln(age), correlated over all times in between. Faster fluctuations are `between`; slower
+        ones are part of what was written.
+
+        Args:
+            key: the same for all iterations.
+            deviation: before iteration ``k``, 0 for a device that was just pulsed.
+            age: iterations since the pulse, at least 1, same shape.
+            k: the iteration, from 0.
+            octaves: see above.
+        """
+        n = lax.population_count(((k + 1) & -(k + 1)) - 1)  # how often 2 divides k + 1
+        m = (k + 1) >> (n + 1)
+        old = jnp.where(age > 2.0 ** (n + 1), _source(key, age.shape, n, m - 1), 0.0)
+        return jnp.where(n < octaves, deviation + _source(key, age.shape, n, m) - old, deviation)
+
+    @staticmethod
+    def variance_of_mean(count: Array, octaves: int) -> Array:
+        """Variance, in units of Q², of the mean of `advance` over the first ``count`` iterations after a pulse."""
+        total = jnp.zeros_like(count)
+        for n in range(octaves):
+            period = jnp.asarray(2.0 ** (n + 1)) / jnp.maximum(count, 1.0)
+            total = total + jnp.where(period >= 1.0, 1.0 / (3.0 * period), period * (1.0 - 2.0 / 3.0 * period))
+        return math.log(2.0) * total
+
+
+def _source(key: Array, shape: tuple[int, ...], n: Array, m: Array) -> Array:
+    """The m-th value of source n: a function of the key, so that nothing but the sum needs to be kept."""
+    own = jax.random.fold_in(jax.random.fold_in(key, n), m)
+    return math.log(2.0) ** 0.5 * normal(own, shape)
 
 
 @spec

@@ -2,7 +2,7 @@
 
 from crossjax.programming.core import Core, SimulatedCore
 from crossjax.programming.history import History
-from crossjax.programming.methods import GDP, Iterative, Method, OneShot
+from crossjax.programming.methods import GDP, Exact, Iterative, Method, OneShot
 from crossjax.programming.program import METHODS, method, mvm_error, program, program_core, random_inputs
 
 __all__ = [

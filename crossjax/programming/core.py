@@ -7,6 +7,7 @@ the core is a pytree; one call after the other when it is an instrument.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -15,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from crossjax._pytree import replace, spec
+from crossjax._pytree import replace, spec, static
 from crossjax._random import named, normal
 from crossjax.circuits.converters import ColumnSpread
 from crossjax.devices.device import DeviceState
 from crossjax.tiles.cells import deviation
-from crossjax.tiles.mvm import conduct, forward
+from crossjax.tiles.mvm import conduct, forward, line_sums, line_variance
 from crossjax.tiles.tile import Reading, Tile
 
 
@@ -42,6 +43,34 @@ class Core(Protocol):
 
 
 @spec
+class Clock:
+    """Time on a core that is being programmed: its devices fluctuate and drift from one iteration to the next.
+
+    Every device has its own: it starts when the device is pulsed.
+
+    Attributes:
+        age: iterations since the last pulse, (devices, r, c').
+        q: 1/f noise coefficient Q at the conductance that a device is to have; None without 1/f noise.
+        deviation: relative deviation by 1/f noise since the pulse, in units of Q; see `FlickerNoise.advance`.
+        moment: what is new of it in every iteration; None where iterations follow one another at once.
+        seconds: from one iteration to the next; None: as long as its reads take, too short for drift.
+        octaves: of the 1/f noise.
+    """
+
+    age: Array
+    q: Array | None = None
+    deviation: Array | None = None
+    moment: Array | None = None
+    seconds: Array | float | None = None
+    octaves: int = static(default=0)
+
+    def pulsed(self, hit: Array) -> Clock:
+        """The clocks of devices that were ``hit`` start again."""
+        deviation = None if self.deviation is None else jnp.where(hit, 0.0, self.deviation)
+        return replace(self, age=jnp.where(hit, 0.0, self.age), deviation=deviation)
+
+
+@spec
 class SimulatedCore:
     """One simulated tile, all state explicit; `mvm` and `pulse` take keys and return new state.
 
@@ -51,6 +80,7 @@ class SimulatedCore:
         target: conductances that the write circuit believes in, same shape, µS.
         columns: converter spread, (lines, c').
         used: which weights (r, c) exist; None if all do.
+        clock: 1/f noise and drift while programming; None for neither.
     """
 
     tile: Tile
@@ -58,11 +88,60 @@ class SimulatedCore:
     target: Array
     columns: ColumnSpread | None
     used: Array | None = None
+    clock: Clock | None = None
+
+    # ------------------------------------------------------------------------------ multiply and read
 
     def mvm(self, key: Array, x: Array) -> Array:
-        """Outputs (batch, c) for inputs (batch, r) in [−1, 1], all noise and converters included."""
-        y = forward(key, self.tile, self.reading(), x[None])[0, :, 0]
+        """Outputs (batch, c) for inputs (batch, r) in [−1, 1], all noise and converters included.
+
+        One batch takes ``batch`` reads: what the devices' 1/f noise does meanwhile is noise of every output, with
+        the mean square of the inputs for that of each vector.
+        """
+        extra = self._flicker_variance(x.shape[0])
+        if extra is not None:
+            extra = line_sums(jnp.mean(x * x, axis=0)[None, None], extra)
+        return self._outputs(key, self.tile, x, extra)
+
+    def verify(self, key: Array, rows: int, reads: int, integration: Array | float) -> Array:
+        """Mean of ``reads`` reads of every weight (r, c), through the lines and the columns' converters.
+
+        One word line at a time at full input, for ``integration`` times as long as an MVM: so much finer are the
+        ADC's levels (its counter counts on) and so much smaller the variance of the output noise. The reads are
+        spread over the iteration; 1/f noise that changes meanwhile is averaged like them.
+        """
+        tile = self.tile
+        if tile.noise is not None:
+            tile = replace(tile, noise=tile.noise / integration**0.5)
+        if tile.adc is not None:
+            tile = replace(tile, adc=replace(tile.adc, integration=integration))
+        extra = self._flicker_variance(reads * rows)
+        if extra is not None:  # a line at a time: its devices are the outputs
+            extra = jnp.tile(extra, (1, reads, 1, 1, 1))
+        lines = jnp.tile(jnp.eye(rows), (reads, 1))
+        return jnp.mean(self._outputs(key, tile, lines, extra).reshape(reads, rows, -1), axis=0)
+
+    def _outputs(self, key: Array, tile: Tile, x: Array, extra: Array | None) -> Array:
+        y = forward(key, tile, self.reading(), x[None], extra=extra)[0, :, 0]
         return y if self.used is None else jnp.where(jnp.any(self.used, axis=0), y, 0.0)
+
+    def _flicker_variance(self, reads: int) -> Array | None:
+        """Variance (1, r, lines, 1, c') of every line in one of ``reads`` reads: 1/f noise faster than all of them."""
+        if self.clock is None or self.clock.q is None or reads < 2:
+            return None
+        sigma = self.clock.q * self.cells.g
+        sigma = sigma if self.used is None else jnp.where(self.cells_used(), sigma, 0.0)
+        return line_variance(self.tile, (sigma * sigma)[:, None, None], self.shape) * math.log(reads)
+
+    def read_cells(self, key: Array, integration: Array | float = 1.0) -> Array:
+        """One read of every cell on its own (r, c), by the ADC but past the lines and the columns' gains."""
+        device, adc = self.tile.device, self.tile.adc
+        w = self.tile.cell.decode(self.conductances(), device.g_min, device.g_max)
+        if self.tile.noise is not None:
+            w = w + self.tile.noise / integration**0.5 * normal(named(key, "cells"), w.shape, w.dtype)
+        return w if adc is None else replace(adc, integration=jnp.asarray(integration)).convert(w)
+
+    # ------------------------------------------------------------------------------------------ write
 
     def pulse(self, key: Array, change: Array) -> tuple[SimulatedCore, Array]:
         """The core after write pulses for the requested changes of weight (r, c), and how many pulses that took."""
@@ -72,25 +151,70 @@ class SimulatedCore:
         return self._send(key, self.tile.cell.correct(self.target, change, device.g_min, device.g_max))
 
     def write(self, key: Array, weights: Array) -> tuple[SimulatedCore, Array]:
-        """The core after the first write of normalised weights (r, c), shared among devices by the cell's split."""
-        target = self.tile.cell.encode(weights, self.tile.device.g_min, self.tile.device.g_max)
-        return self._send(key, target if self.used is None else jnp.where(self.cells_used(), target, self.target))
+        """The core after the first write of normalised weights (r, c), shared among devices by the cell's split.
+
+        Drift exponents belong to these targets: they are what the controller wants, whatever it requests later.
+        """
+        device = self.tile.device
+        target = self.tile.cell.encode(weights, device.g_min, device.g_max)
+        aimed = replace(self, cells=device.aim(named(key, "aim"), self.cells, target))
+        return aimed._send(key, target if self.used is None else jnp.where(self.cells_used(), target, self.target))
 
     def _send(self, key: Array, target: Array) -> tuple[SimulatedCore, Array]:
-        cells, pulses = self.tile.device.pulse(key, self.cells, target - self.target)
-        return replace(self, cells=cells, target=target), jnp.sum(pulses)
+        device = self.tile.device
+        cells, pulses = device.pulse(key, self.cells, target - self.target, off=target <= device.g_min)
+        clock = None if self.clock is None else self.clock.pulsed(pulses > 0)
+        return replace(self, cells=cells, target=target, clock=clock), jnp.sum(pulses)
+
+    # ----------------------------------------------------------------------------------- time goes on
+
+    def started(self, iterations: int, seconds: Array | float | None) -> SimulatedCore:
+        """The core with its clock running, before the first of so many iterations."""
+        device, none = self.tile.device, jnp.zeros_like(self.cells.g)
+        if device.flicker is None:
+            return replace(self, clock=Clock(none, seconds=seconds) if device.drift is not None else None)
+        q = device.flicker.q(jnp.clip(self.target, device.g_min, device.g_max) / device.g_max)
+        moment = None if seconds is None else none
+        return replace(self, clock=Clock(none, q, none, moment, seconds, device.flicker.octaves(iterations)))
+
+    def ticked(self, key: Array, k: Array, reads: Array | float) -> SimulatedCore:
+        """The core at the beginning of iteration ``k``, which takes ``reads`` reads; the same key for every one."""
+        clock, flicker = self.clock, self.tile.device.flicker
+        if clock is None:
+            return self
+        clock = replace(clock, age=clock.age + 1.0)
+        if flicker is not None and clock.deviation is not None:
+            deviation = flicker.advance(named(key, "flicker"), clock.deviation, clock.age, k, clock.octaves)
+            clock = replace(clock, deviation=deviation)
+        if flicker is not None and clock.moment is not None and clock.seconds is not None:
+            fresh = normal(jax.random.fold_in(named(key, "moment"), k), clock.moment.shape, clock.moment.dtype)
+            clock = replace(clock, moment=flicker.between(clock.seconds, reads) * fresh)
+        return replace(self, clock=clock)
+
+    def stopped(self) -> SimulatedCore:
+        """The core at the end of its programming: its devices remember how long ago they were written."""
+        if self.clock is None or self.clock.seconds is None:
+            return replace(self, clock=None)
+        return replace(self, clock=None, cells=replace(self.cells, age=self.clock.age * self.clock.seconds))
+
+    def conductances(self) -> Array:
+        """What the devices conduct at this moment of their programming (devices, r, c'), µS."""
+        g, clock, drift = self.cells.g, self.clock, self.tile.device.drift
+        if clock is None:
+            return g
+        if drift is not None and clock.seconds is not None and self.cells.nu is not None:
+            g = g * drift.factor(self.cells.nu, clock.age * clock.seconds)
+        if clock.q is not None and clock.deviation is not None:
+            now = clock.deviation if clock.moment is None else clock.deviation + clock.moment
+            g = jnp.maximum(g * (1.0 + clock.q * now), 0.0)
+        return g
+
+    # ----------------------------------------------------------------------- what a simulation may look at
 
     def cells_used(self) -> Array:
         """Which cells (r, c') carry devices that are used, the reference column included."""
         used = jnp.ones(self.shape, bool) if self.used is None else self.used
         return jnp.concatenate([used, *[used[:, :1]] * self.tile.cell.extra_columns], axis=1)
-
-    def read_cells(self, key: Array) -> Array:
-        """One read of every cell on its own (r, c), by the ADC but past the lines and the columns' gains."""
-        w, adc = self.weights(), self.tile.adc
-        if self.tile.noise is not None:
-            w = w + self.tile.noise * normal(named(key, "cells"), w.shape, w.dtype)
-        return w if adc is None else adc.convert(w)
 
     def weights(self) -> Array:
         """True normalised weights (r, c): what no instrument sees."""
@@ -103,15 +227,34 @@ class SimulatedCore:
         sigma = jnp.where(g > device.g_min, device.write_deviation(g), 0.0)  # the idle half of a pair is not pulsed
         return deviation(cell, sigma, device.g_min, device.g_max)
 
+    def flicker_noise(self, weights: Array) -> Array:
+        """Standard deviation (r, c) of normalised ``weights`` by 1/f noise, per unit of its deviation; 0 without."""
+        device, cell = self.tile.device, self.tile.cell
+        if device.flicker is None:
+            return jnp.zeros_like(weights)
+        g = cell.encode(weights, device.g_min, device.g_max)
+        return deviation(cell, device.flicker.q(g / device.g_max) * g, device.g_min, device.g_max)
+
+    def moment_noise(self, seconds: Array | float | None, reads: Array | float) -> Array | float:
+        """Deviation of 1/f noise that is new in every iteration of so many seconds and reads."""
+        flicker = self.tile.device.flicker
+        return 0.0 if flicker is None or seconds is None else flicker.between(seconds, reads)
+
     @property
     def level(self) -> Array | float:
-        """One level of the ADC in weight units: how finely a single cell can be read. 0 without rounding."""
+        """One level of the ADC in weight units: how finely a single cell is read by an MVM. 0 without rounding."""
         adc = self.tile.adc
         return 0.0 if adc is None or adc.steps is None else 2.0 * adc.range / (adc.steps - 1)
 
+    @property
+    def output_noise(self) -> Array | float:
+        """Standard deviation of the noise of one MVM's outputs, in weight units."""
+        return 0.0 if self.tile.noise is None else self.tile.noise
+
     def reading(self) -> Reading:
-        """What the core conducts while it is being programmed (t = 0)."""
-        g = self.cells.g if self.used is None else jnp.where(self.cells_used(), self.cells.g, 0.0)
+        """What the core conducts at this moment of its programming."""
+        g = self.conductances()
+        g = g if self.used is None else jnp.where(self.cells_used(), g, 0.0)
         w, variance = conduct(self.tile, g[:, None, None], self.shape)
         if self.used is not None:
             off = ~self.cells_used()[None, :, None, None, : w.shape[-1]]
@@ -133,10 +276,17 @@ class Instrument:
     core: Any
     noise: Any = 0.0
     level: Any = 0.0
+    output_noise: Any = 0.0
+    flicker: Any = 0.0
 
     def mvm(self, key: Array, x: Array) -> Array:
         """See `Core.mvm`."""
         return jnp.asarray(self.core.mvm(np.asarray(x)))
+
+    def verify(self, key: Array, rows: int, reads: int, integration: Array | float) -> Array:
+        """Mean of several reads, one word line at a time, (r, c); each takes as long as the instrument's MVM takes."""
+        lines = jnp.tile(jnp.eye(rows), (reads, 1))
+        return jnp.mean(self.mvm(key, lines).reshape(reads, rows, -1), axis=0)
 
     def pulse(self, key: Array, change: Array) -> tuple[Instrument, Array]:
         """See `Core.pulse`; counts one pulse per cell."""
@@ -151,6 +301,14 @@ class Instrument:
         """The instrument's known write noise, in weight units."""
         return jnp.broadcast_to(jnp.asarray(self.noise, weights.dtype), weights.shape)
 
+    def flicker_noise(self, weights: Array) -> Array:
+        """The instrument's known 1/f noise: Q, relative to the weight."""
+        return jnp.asarray(self.flicker, weights.dtype) * jnp.abs(weights)
+
+    def moment_noise(self, seconds: Array | float | None, reads: Array | float) -> float:
+        """See `SimulatedCore.moment_noise`: unknown, and left out."""
+        return 0.0
+
     def weights(self) -> Array | None:
         """Unknown: an instrument shows its outputs only."""
         return None
@@ -161,10 +319,25 @@ State = TypeVar("State")
 Step = Callable[[AnyCore, State, Array, Array], tuple[AnyCore, State, Any]]
 
 
-def iterate(step: Step[State], core: AnyCore, state: State, key: Array, count: int) -> tuple[AnyCore, State, Any]:
+def iterate(
+    step: Step[State],
+    core: AnyCore,
+    state: State,
+    key: Array,
+    count: int,
+    *,
+    reads: Array | float = 1.0,
+    seconds: Array | float | None = None,
+) -> tuple[AnyCore, State, Any]:
     """Run ``step(core, state, key_k, k)`` for k = 0 … count − 1 and stack what it records.
 
-    A simulated core is scanned (one compilation, no Python); an instrument is called step by step.
+    A simulated core is scanned (one compilation, no Python), its devices fluctuating and drifting from one iteration
+    to the next; an instrument is called step by step.
+
+    Args:
+        step, core, state, key, count: as above.
+        reads: that one iteration makes, in times of one MVM.
+        seconds: from one iteration to the next; None: no longer than its reads take.
     """
     keys = jax.random.split(named(key, "iterations"), count)
     if isinstance(core, Instrument):
@@ -174,9 +347,11 @@ def iterate(step: Step[State], core: AnyCore, state: State, key: Array, count: i
             records.append(record)
         return core, state, jax.tree.map(lambda *values: jnp.stack(values), *records)
 
-    def body(carry: tuple[AnyCore, State], at: tuple[Array, Array]) -> tuple[tuple[AnyCore, State], Any]:
-        core, state, record = step(carry[0], carry[1], *at)
+    clock = named(key, "clock")
+
+    def body(carry: tuple[SimulatedCore, State], at: tuple[Array, Array]) -> tuple[tuple[AnyCore, State], Any]:
+        core, state, record = step(carry[0].ticked(clock, at[1], reads), carry[1], *at)
         return (core, state), record
 
-    (core, state), history = lax.scan(body, (core, state), (keys, jnp.arange(count)))
-    return core, state, history
+    (core, state), history = lax.scan(body, (core.started(count, seconds), state), (keys, jnp.arange(count)))
+    return core.stopped(), state, history

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from crossjax._numerics import ratio, safe_sqrt
+from crossjax._numerics import relative, safe_sqrt
 from crossjax._pytree import spec
+from crossjax.programming.core import AnyCore, SimulatedCore
 
 
 @spec
@@ -18,15 +21,28 @@ class History:
         mvm_error: relative error ‖ŷ − y‖ / ‖y‖ of the MVMs that the method made, its probe vectors for a
             method that makes none.
         weight_error: standard deviation of the true normalised weights' errors, as a fraction of the range
-            (|w| = 1); NaN for an instrument, which does not show them.
+            (|w| = 1), read noise of any kind apart; NaN for an instrument, which does not show them.
         pulses: write pulses so far.
         converged: fraction of the weights that the method considers done.
+        mvms: time that reading has taken so far, in MVMs, all tiles together (a verify read that counts ten times
+            longer is ten).
+        reads: reads of single cells so far.
     """
 
     mvm_error: Array
     weight_error: Array
     pulses: Array
     converged: Array
+    mvms: Array
+    reads: Array
+
+
+class Spent(NamedTuple):
+    """What one iteration cost: write pulses, time of reading in MVMs, reads of single cells."""
+
+    pulses: Array | int = 0
+    mvms: Array | float = 0
+    reads: Array | int = 0
 
 
 @spec
@@ -36,26 +52,36 @@ class Sums:
     error2: Array
     signal2: Array
     weight2: Array
-    pulses: Array
+    spent: Spent
     done: Array
     cells: Array
 
 
-def measure(
-    error2: Array, signal2: Array, weights: Array | None, target: Array, used: Array | None, pulses: Array, done: Array
-) -> Sums:
-    """The sums of one iteration on one tile: ‖ŷ − y‖² and ‖y‖² of its MVMs, true and wanted weights (r, c)."""
+def measure(core: AnyCore, errors: tuple[Array, Array], target: Array, spent: Spent, done: Array) -> Sums:
+    """The sums of one iteration on one tile.
+
+    Args:
+        core: what is being programmed.
+        errors: ‖ŷ − y‖² and ‖y‖² of its MVMs.
+        target: wanted weights (r, c).
+        spent: what the iteration cost.
+        done: which weights the method considers done (r, c).
+    """
+    weights, used = core.weights(), core.used if isinstance(core, SimulatedCore) else None
     weight = jnp.ones_like(target) if used is None else used.astype(target.dtype)
     miss = jnp.full_like(target, jnp.nan) if weights is None else jnp.where(weight > 0, weights - target, 0.0)
-    return Sums(error2, signal2, jnp.sum(miss * miss), pulses, jnp.sum(done * weight), jnp.sum(weight))
+    spent = Spent(jnp.asarray(spent.pulses), *(jnp.asarray(a, target.dtype) for a in spent[1:]))
+    return Sums(*errors, jnp.sum(miss * miss), spent, jnp.sum(done * weight), jnp.sum(weight))
 
 
 def merge(sums: Sums, axes: tuple[int, ...] = ()) -> History:
     """Sums over iterations (last axis), and tiles (``axes``), to a history."""
     s = jax.tree.map(lambda a: jnp.sum(a, axis=axes), sums) if axes else sums
     return History(
-        mvm_error=safe_sqrt(ratio(s.error2, s.signal2)),
-        weight_error=jnp.where(jnp.isnan(s.weight2), jnp.nan, safe_sqrt(s.weight2 / s.cells)),
-        pulses=jnp.cumsum(s.pulses, axis=-1),
+        mvm_error=relative(safe_sqrt(s.error2), safe_sqrt(s.signal2)),
+        weight_error=safe_sqrt(s.weight2 / s.cells),
+        pulses=jnp.cumsum(s.spent.pulses, axis=-1),
         converged=s.done / s.cells,
+        mvms=jnp.cumsum(s.spent.mvms, axis=-1),
+        reads=jnp.cumsum(s.spent.reads, axis=-1),
     )

@@ -6,19 +6,21 @@ weights (r, c) of one tile; `crossjax.program` applies it to all tiles of a matr
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from crossjax._numerics import ratio
+from crossjax._numerics import ratio, safe_sqrt
 from crossjax._pytree import check_choice, check_count, check_range, replace, spec, static
 from crossjax._random import named, normal
 from crossjax.circuits.converters import ColumnSpread
-from crossjax.devices.noise import ByPulses
+from crossjax.devices.noise import ByPulses, FlickerNoise
 from crossjax.programming.core import AnyCore, Instrument, SimulatedCore, iterate
-from crossjax.programming.history import Sums, measure
+from crossjax.programming.history import Spent, Sums, measure
 from crossjax.tiles.cells import Pairs
 from crossjax.tiles.mvm import conduct
 from crossjax.tiles.tile import test_inputs
@@ -51,10 +53,6 @@ def _power(a: Array) -> Array:
     return jnp.sum(a * a, axis=0)
 
 
-def _used(core: AnyCore) -> Array | None:
-    return core.used if isinstance(core, SimulatedCore) else None
-
-
 @spec
 class OneShot:
     """Program every device to its target once, with the device's published programming error.
@@ -71,9 +69,7 @@ class OneShot:
         else:
             pulses = jnp.sum(core.cells_used()) * core.cells.g.shape[0]
             core = self._program(key, core, weights)
-        sums = measure(
-            *_probe(key, core, weights, loudest), core.weights(), weights, _used(core), pulses, jnp.ones_like(weights)
-        )
+        sums = measure(core, _probe(key, core, weights, loudest), weights, Spent(pulses), jnp.ones_like(weights))
         return core, jax.tree.map(lambda a: jnp.asarray(a)[None], sums)
 
     def _program(self, key: Array, core: SimulatedCore, weights: Array) -> SimulatedCore:
@@ -94,71 +90,112 @@ class OneShot:
 
 
 @spec
+class Exact:
+    """Every device at its target, exactly: what the hardware leaves of perfectly written weights, the floor of all."""
+
+    def run(self, key: Array, core: AnyCore, weights: Array, loudest: Array) -> tuple[AnyCore, Sums]:
+        """See `Method.run`.
+
+        Raises:
+            TypeError: for an instrument, whose devices nobody can set.
+        """
+        if isinstance(core, Instrument):
+            raise TypeError("Exact sets the devices of a simulated chip; an instrument is programmed by pulses")
+        device = core.tile.device
+        target = core.tile.cell.encode(weights, device.g_min, device.g_max)
+        cells = replace(device.aim(named(key, "aim"), core.cells, target), g=target)
+        core = replace(core, cells=cells, target=target)
+        sums = measure(core, _probe(key, core, weights, loudest), weights, Spent(), jnp.ones_like(weights))
+        return core, jax.tree.map(lambda a: jnp.asarray(a)[None], sums)
+
+
+@spec
 class Iterative:
     """Program and verify: read every cell through the core, pulse the ones outside the tolerance, repeat.
 
-    A cell is read by an MVM with one word line at full input, so the read has the ADC's resolution and noise,
-    and is the mean of several. Joshi et al., Nat. Commun. 11:2473 (2020): up to 55 iterations, 5 reads, pulses
-    whose amplitude steps in proportion to the error.
+    A cell is read by an MVM with one word line at full input, and the read is the mean of several. Joshi et al.,
+    Nat. Commun. 11:2473 (2020): up to 55 iterations, 5 reads, pulses whose amplitude steps in proportion to the
+    error.
 
     Attributes:
         iterations: verifications, each followed by a pulse where it is needed: the pulse budget per cell.
         reads: reads averaged for one verification.
         step: fraction of the measured error that a pulse is to correct.
-        tolerance: a cell within this error (fraction of the range) is done. None: a fifth of an ADC level, at
-            least 0.01 (Joshi's ± 0.25 µS of 25), which a sweep over tolerance and step finds best.
+        tolerance: a cell within this error (fraction of the range) is done. Joshi's is ± 0.25 µS of 25, 0.01; on the
+            HERMES core a sweep over tolerance and step finds this one best.
+        integration: how many times longer than an MVM a read counts: its levels are finer, its noise smaller by the
+            root. None: until neither limits (a level and the noise of the mean are half of the tolerance).
         keep: a cell once verified is never touched again; if False it is verified at every iteration.
         verify: "mvm", through the core as above, so that the lines' resistance and the columns' gains are part of
             what is read; or "cell", by a read circuit at the cell, which sees the device alone.
+        seconds: from one iteration to the next, for drift and 1/f noise meanwhile; None: no longer than its reads.
     """
 
     iterations: int = static(default=55)
     reads: int = static(default=5)
     step: float = 0.5
-    tolerance: float | None = None
+    tolerance: float = 0.006
+    integration: float | None = None
     keep: bool = static(default=True)
     verify: str = static(default="mvm")
+    seconds: float | None = 1.0
 
     def _check(self) -> None:
         check_count(self, "iterations")
         check_count(self, "reads")
         check_range(self, "step", low=0, high=2, strict=True)
         check_range(self, "tolerance", low=0)
+        check_range(self, "integration", low=1)
+        check_range(self, "seconds", low=0, strict=True)
         check_choice(self, "verify", ("mvm", "cell"))
 
     def run(self, key: Array, core: AnyCore, weights: Array, loudest: Array) -> tuple[AnyCore, Sums]:
         """See `Method.run`."""
-        dac = core.tile.dac if isinstance(core, SimulatedCore) else None
-        if dac is not None and dac.steps is not None and dac.steps % 2 == 0:
+        self._check_core(core)
+        core, first = core.write(named(key, "first"), weights)
+        integration = self.counted(core)
+        mvms = integration * self.reads * weights.shape[0]
+
+        def step(core: AnyCore, done: Array, key: Array, k: Array) -> tuple[AnyCore, Array, Sums]:
+            error = self.read(named(key, "verify"), core, weights.shape[0], integration) - weights
+            inside = jnp.abs(error) <= self.tolerance
+            done = (done | inside) if self.keep else inside
+            core, pulses = core.pulse(named(key, "pulse"), jnp.where(done, 0.0, -self.step * error))
+            spent = Spent(pulses + jnp.where(k == 0, first, 0), mvms, self.reads * weights.size)
+            return core, done, measure(core, _probe(key, core, weights, loudest), weights, spent, done)
+
+        core, _, sums = iterate(
+            step, core, jnp.zeros(weights.shape, bool), key, self.iterations,
+            reads=mvms, seconds=self.seconds,
+        )  # fmt: skip
+        return core, sums
+
+    def _check_core(self, core: AnyCore) -> None:
+        if isinstance(core, Instrument):
+            if self.verify == "cell":
+                raise ValueError("an instrument shows its outputs only: use Iterative(verify='mvm')")
+            if self.integration is not None:
+                raise ValueError("an instrument's MVM takes the time it takes: raise Iterative.reads, not integration")
+        elif core.tile.dac is not None and core.tile.dac.steps is not None and core.tile.dac.steps % 2 == 0:
             raise ValueError(
                 "Iterative reads cells one word line at a time: the DAC needs a level at 0 (2 bits or more)"
             )
-        core, first = core.write(named(key, "first"), weights)
-        tolerance = jnp.maximum(0.2 * core.level, 0.01) if self.tolerance is None else self.tolerance
 
-        def step(core: AnyCore, done: Array, key: Array, k: Array) -> tuple[AnyCore, Array, Sums]:
-            error = self.read(named(key, "verify"), core, weights.shape[0]) - weights
-            inside = jnp.abs(error) <= tolerance
-            done = (done | inside) if self.keep else inside
-            core, pulses = core.pulse(named(key, "pulse"), jnp.where(done, 0.0, -self.step * error))
-            pulses = pulses + jnp.where(k == 0, first, 0)
-            return (
-                core,
-                done,
-                measure(*_probe(key, core, weights, loudest), core.weights(), weights, _used(core), pulses, done),
-            )
+    def counted(self, core: AnyCore) -> Array:
+        """How many times longer than an MVM one read of a cell counts."""
+        if self.integration is not None or isinstance(core, Instrument):
+            return jnp.asarray(1.0 if self.integration is None else self.integration)
+        tolerance = jnp.maximum(self.tolerance, 1e-6)
+        fine = core.level / (0.5 * tolerance)
+        quiet = (core.output_noise / (0.5 * tolerance)) ** 2 / self.reads
+        return lax.stop_gradient(jnp.maximum(jnp.maximum(fine, quiet), 1.0))
 
-        core, _, sums = iterate(step, core, jnp.zeros(weights.shape, bool), key, self.iterations)
-        return core, sums
-
-    def read(self, key: Array, core: AnyCore, rows: int) -> Array:
-        """Mean of several reads of every weight, one word line at a time, (r, c)."""
-        if self.verify == "cell":
-            if not isinstance(core, SimulatedCore):
-                raise ValueError("an instrument shows its outputs only: use Iterative(verify='mvm')")
-            return jnp.mean(jax.vmap(core.read_cells)(jax.random.split(key, self.reads)), axis=0)
-        lines = jnp.tile(jnp.eye(rows), (self.reads, 1))
-        return jnp.mean(core.mvm(key, lines).reshape(self.reads, rows, -1), axis=0)
+    def read(self, key: Array, core: AnyCore, rows: int, integration: Array | float = 1.0) -> Array:
+        """Mean of several reads of every weight, (r, c)."""
+        if self.verify == "cell" and isinstance(core, SimulatedCore):
+            one = partial(core.read_cells, integration=integration)
+            return jnp.mean(jax.vmap(one)(jax.random.split(key, self.reads)), axis=0)
+        return core.verify(key, rows, self.reads, integration)
 
 
 @spec
@@ -188,6 +225,7 @@ class GDP:
         gradient: "outer", Xᵀ(Ŷ − Y), which needs no model; or "vjp", the vector-Jacobian product of the core's
             model, which knows each column's gain, leaves out saturated outputs and sees the wires. An instrument
             has no model, and lines that are digitised one by one use the outer product.
+        seconds: from one iteration to the next, for drift and 1/f noise meanwhile; None: no longer than its reads.
     """
 
     iterations: int = static(default=100)
@@ -197,9 +235,13 @@ class GDP:
     drive: float = 0.6
     dead_zone: float = 0.3
     confidence: float = 1.0
+    flick: float = 1.5
+    g: float = 0.4
+    mem: float = 1000.0
     memory: int = static(default=20)
     patience: int | None = static(default=None)
     gradient: str = static(default="outer")
+    seconds: float | None = 1.0
 
     def _check(self) -> None:
         check_count(self, "iterations")
@@ -209,6 +251,7 @@ class GDP:
         check_range(self, "drive", low=0, high=10, strict=True)
         for name in ("decay", "dead_zone", "confidence"):
             check_range(self, name, low=0)
+        check_range(self, "seconds", low=0, strict=True)
         check_choice(self, "gradient", ("outer", "vjp"))
         if self.patience is not None:
             check_count(self, "patience")
@@ -217,22 +260,29 @@ class GDP:
         """See `Method.run`."""
         core, first = core.write(named(key, "first"), weights)
         quiet = jnp.minimum(loudest, self.drive)
-        worth = (self.dead_zone * core.write_noise(weights)) ** 2
+        sw = core.write_noise(weights); sb = safe_sqrt(jnp.mean(sw * sw))
+        dead = (self.dead_zone * sw ** (1 - self.g) * sb ** self.g) ** 2
+        q2 = core.flicker_noise(weights) ** 2
+        moment = core.moment_noise(self.seconds, self.batch) ** 2
+        octaves = FlickerNoise.octaves(self.iterations)
 
-        def step(
-            core: AnyCore, state: tuple[Array, Array, Array, Array], key: Array, k: Array
-        ) -> tuple[AnyCore, tuple[Array, Array, Array, Array], Sums]:
-            mean, count, best, waited = state
+        def step(core: AnyCore, state: tuple[Array, ...], key: Array, k: Array) -> tuple[AnyCore, tuple[Array, ...], Sums]:
+            mean, count, precision, best, waited = state
             x = _inputs(named(key, "inputs"), core, self.batch, weights.shape[0], quiet)
             wanted = x @ weights
             residual = core.mvm(named(key, "mvm"), x) - wanted
             power = _power(x)[:, None]
             estimate = ratio(self._gradient(core, x, residual, weights), power)
             error2 = _power(residual)
+            white = ratio(error2 / self.batch, power) + q2 * moment
 
-            count = jnp.minimum(count + 1.0, float(self.memory))
-            mean = mean + (estimate - mean) / count
-            due = mean * mean > worth + self.confidence**2 * ratio(error2 / self.batch, power) / count
+            count = count + 1.0
+            mean = mean + (estimate - mean) / jnp.minimum(count, self.mem)
+            left = jnp.maximum(self.iterations - 1.0 - k, 0.5)
+            unsure = white / count + q2 * FlickerNoise.variance_of_mean(count, octaves)
+            floor = white / left + q2 * FlickerNoise.variance_of_mean(left, octaves)
+            enough = dead + self.confidence**2 * unsure + self.flick * floor
+            due = mean * mean > enough
             loss = jnp.where(k == 0, jnp.sum(error2), 0.8 * best[1] + 0.2 * jnp.sum(error2))
             better = loss < 0.998 * best[0]
             waited = jnp.where(better, 0, waited + 1)
@@ -240,16 +290,16 @@ class GDP:
                 due = due & (waited < self.patience)
             size = self.step / (1.0 + self.decay * k)
             core, pulses = core.pulse(named(key, "pulse"), jnp.where(due, -size * mean, 0.0))
-            pulses = pulses + jnp.where(k == 0, first, 0)
+            spent = Spent(pulses + jnp.where(k == 0, first, 0), self.batch, 0)
             errors = jnp.sum(error2), jnp.sum(_power(wanted))
-            record = measure(*errors, core.weights(), weights, _used(core), pulses, ~due)
-            mean, count = jnp.where(due, 0.0, mean), jnp.where(due, 0.0, count)
+            record = measure(core, errors, weights, spent, mean * mean <= enough)
+            mean, count, precision = (jnp.where(due, 0.0, a) for a in (mean, count, precision))
             best = jnp.stack([jnp.where(better, loss, best[0]), loss])
-            return core, (mean, count, best, waited), record
+            return core, (mean, count, precision, best, waited), record
 
         zero = jnp.zeros(weights.shape, weights.dtype)
-        start = (zero, zero, jnp.full(2, jnp.inf, weights.dtype), jnp.zeros((), jnp.int32))
-        core, _, sums = iterate(step, core, start, key, self.iterations)
+        start = (zero, zero, zero, jnp.full(2, jnp.inf, weights.dtype), jnp.zeros((), jnp.int32))
+        core, _, sums = iterate(step, core, start, key, self.iterations, reads=self.batch, seconds=self.seconds)
         return core, sums
 
     def _gradient(self, core: AnyCore, x: Array, residual: Array, weights: Array) -> Array:
@@ -277,4 +327,4 @@ def model_gradient(core: SimulatedCore, x: Array, residual: Array, weights: Arra
     return pull(residual)[0]
 
 
-__all__ = ["GDP", "Iterative", "Method", "OneShot", "model_gradient"]
+__all__ = ["GDP", "Exact", "Iterative", "Method", "OneShot", "model_gradient"]

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import jax.core
@@ -23,7 +22,7 @@ from crossjax.tiles.tile import Chip, Reading, Reference, Tile, drive, test_inpu
 def _check_time(t: Array | float) -> None:
     if jnp.ndim(t) != 0:
         raise ValueError(f"t is one time in seconds; use jax.vmap for several (got shape {jnp.shape(t)})")
-    if not isinstance(t, jax.core.Tracer) and not (math.isfinite(t) and t >= 0):
+    if not isinstance(t, jax.core.Tracer) and not 0 <= t <= float(jnp.finfo(jnp.zeros(()).dtype).max):
         raise ValueError(f"time must be finite and ≥ 0 seconds after the first read, got {float(t):g}")
 
 
@@ -50,33 +49,49 @@ def conduct(tile: Tile, g: Array, shape: tuple[int, int]) -> tuple[Array, Array 
     Both are (down, r, lines, across, c'), normalised; unused cells are exactly 0. With wires, the product is with
     the effective conductances of the whole network; read noise stays that of the devices themselves.
     """
-    cell, device, grid = tile.cell, tile.device, tile.grid(shape)
-    mask = None
-    if grid.padded:
-        mask = grid.mask()
-        extra = g.shape[-1] - mask.shape[-1]
-        mask = np.concatenate([mask, np.repeat(mask[..., :1], extra, axis=-1)], axis=-1) if extra else mask
+    cell, device, mask = tile.cell, tile.device, _mask(tile, g.shape, shape)
     variance = device.read_variance(g)
     if tile.wires is not None:  # the lines of unused cells carry nothing
         g = tile.wires.effective(g if mask is None else jnp.where(mask, g, 0.0))
-    if tile.subtract == "analog":
-        w = cell.decode(g, device.g_min, device.g_max)[None]
-        v = None if variance is None else cell.variance(variance, device.g_min, device.g_max)[None]
-    else:
-        w = cell.lines(g, device.g_min, device.g_max)
-        unit = cell.lines(jnp.ones(()), device.g_min, device.g_max)
-        v = None if variance is None else variance * unit**2
+    low, high = device.g_min, device.g_max
+    w = cell.decode(g, low, high)[None] if tile.subtract == "analog" else cell.lines(g, low, high)
     if mask is not None:
         w = jnp.where(mask[..., : w.shape[-1]], w, 0.0)
-        v = None if v is None else jnp.where(mask[..., : v.shape[-1]], v, 0.0)
-    order = (1, 3, 0, 2, 4)
-    return w.transpose(order), None if v is None else v.transpose(order)
+    return w.transpose(_LINES), None if variance is None else line_variance(tile, variance, shape)
+
+
+_LINES = (1, 3, 0, 2, 4)  # (lines, down, across, r, c') → (down, r, lines, across, c')
+
+
+def _mask(tile: Tile, cells: tuple[int, ...], shape: tuple[int, int]) -> np.ndarray | None:
+    """Which cells of tiles (…, r, c') a matrix of this shape uses, its reference columns included; None for all."""
+    grid = tile.grid(shape)
+    if not grid.padded:
+        return None
+    mask = grid.mask()
+    extra = cells[-1] - mask.shape[-1]
+    return np.concatenate([mask, np.repeat(mask[..., :1], extra, axis=-1)], axis=-1) if extra else mask
+
+
+def line_variance(tile: Tile, variance: Array, shape: tuple[int, int]) -> Array:
+    """Variance (µS²) of devices (devices, down, across, r, c') to that of what an MVM multiplies with, as `conduct`."""
+    low, high = tile.device.g_min, tile.device.g_max
+    mask = _mask(tile, variance.shape, shape)
+    if tile.subtract == "analog":
+        v = tile.cell.variance(variance, low, high)[None]
+    else:
+        v = variance * tile.cell.lines(jnp.ones(()), low, high) ** 2
+    if mask is not None:
+        v = jnp.where(mask[..., : v.shape[-1]], v, 0.0)
+    return v.transpose(_LINES)
 
 
 Product = Callable[[Array, Array], Array]
 
 
-def forward(key: Array, tile: Tile, reading: Reading, u: Array, product: Product | None = None) -> Array:
+def forward(
+    key: Array, tile: Tile, reading: Reading, u: Array, product: Product | None = None, extra: Array | None = None
+) -> Array:
     """Normalised inputs to normalised outputs of every tile: the one forward path.
 
     DAC, sum, output and read noise, ADC, input slices added up, lines combined.
@@ -88,6 +103,7 @@ def forward(key: Array, tile: Tile, reading: Reading, u: Array, product: Product
         u: inputs in units of the input range, (down, batch, r).
         product: how signals (down, batch, r) meet conductances (down, r, lines, across, c'); None for `line_sums`.
             A convolution passes its own, which must be the same sums.
+        extra: variance that every line's output has besides, to broadcast against (down, batch, lines, across, c').
 
     Returns:
         (down, batch, across, c), in full inputs on full weights, before digital scales.
@@ -100,7 +116,9 @@ def forward(key: Array, tile: Tile, reading: Reading, u: Array, product: Product
         sliced = tile.dac is not None and tile.dac.slice_bits is not None
         x = x / times if sliced else signals(tile, u / times)  # slices are already digits: their signal is halved
     sums = product(x, reading.w)
-    variance = None if reading.variance is None else product(x * x, reading.variance)
+    variance = extra if reading.variance is None else product(x * x, reading.variance)
+    if extra is not None and reading.variance is not None:
+        variance = variance + extra
     y = _convert(key, tile, reading.columns, sums, variance)
     if times is not None:
         y = y * times[..., None]
@@ -137,12 +155,21 @@ def _per_vector(columns: ColumnSpread | None) -> ColumnSpread:
 
 def _convert(key: Array, tile: Tile, columns: ColumnSpread | None, sums: Array, variance: Array | None) -> Array:
     """Bit-line sums (down, batch, lines, across, c') to digital outputs (down, batch, across, c)."""
-    y = sums
+    return _digitise(tile, columns, _noisy(key, tile, sums, variance))
+
+
+def _noisy(key: Array, tile: Tile, sums: Array, variance: Array | None) -> Array:
+    """Bit-line sums with the output noise of the tile and that of given variance."""
     if variance is not None:
         sigma = safe_sqrt(variance if tile.noise is None else variance + tile.noise**2)
-        y = y + sigma * normal(named(key, "mvm"), y.shape, y.dtype)
-    elif tile.noise is not None:
-        y = y + tile.noise * normal(named(key, "mvm"), y.shape, y.dtype)
+        return sums + sigma * normal(named(key, "mvm"), sums.shape, sums.dtype)
+    if tile.noise is not None:
+        return sums + tile.noise * normal(named(key, "mvm"), sums.shape, sums.dtype)
+    return sums
+
+
+def _digitise(tile: Tile, columns: ColumnSpread | None, y: Array) -> Array:
+    """What the ADCs make of noisy sums, and the lines of a cell combined: (down, batch, across, c)."""
     if tile.adc is not None:
         y = tile.adc.convert(tile.adc.distort(y, _per_vector(columns)))
     if tile.subtract == "digital":
@@ -212,8 +239,7 @@ def _read(key: Array, tile: Tile, chip: Chip, t: Array | float) -> Reading:
     reading = Reading(w, variance, chip.scale, chip.columns, chip.shape)
     if chip.reference is None or tile.compensation is None:
         return reading
-    now = line_sums(_calibration_inputs(tile, w.shape, chip.reference.drive), w)
-    return replace(reading, scale=chip.scale * drift_factor(named(key, "calibration"), tile, reading, now, chip))
+    return replace(reading, scale=chip.scale * drift_factor(named(key, "calibration"), tile, reading, chip, t))
 
 
 def _calibration_inputs(tile: Tile, shape: tuple[int, ...], deviation: Array) -> Array:
@@ -221,29 +247,45 @@ def _calibration_inputs(tile: Tile, shape: tuple[int, ...], deviation: Array) ->
     return test_inputs(pattern, tile, (shape[0], tile.calibration_vectors, shape[1]), deviation)
 
 
-def drift_factor(key: Array, tile: Tile, reading: Reading, now: Array, chip: Chip) -> Array:
+def _calibration_sums(key: Array, tile: Tile, reading: Reading, deviation: Array) -> Array:
+    """What the ADCs are given for the calibration inputs, noise included, (down, vectors, lines, across, c')."""
+    x = _calibration_inputs(tile, reading.w.shape, deviation)
+    sums = line_sums(x, reading.w)
+    variance = None if reading.variance is None else line_sums(x * x, reading.variance)
+    return _noisy(key, tile, sums, variance)
+
+
+def drift_factor(key: Array, tile: Tile, reading: Reading, chip: Chip, t: Array | float) -> Array:
     """Drift compensation α(t) = s(t_0) / s(t) of every tile or column, (down, across, 1 or c).
 
-    ``s`` is the summed magnitude of the outputs for a fixed test pattern (GDC; Joshi et al. 2020).
+    ``s`` is the summed magnitude of the outputs for a fixed test pattern (GDC; Joshi et al. 2020). The reference
+    s(t_0) was measured once, when programming ended; only the converters in use look at it. The first reading is
+    its own reference, so α(0) = 1 exactly (unless the reference is an ideal one).
     """
+    assert chip.reference is not None
 
-    def signal(name: str, sums: Array) -> Array:
-        y = jnp.abs(_convert(named(key, name), tile, reading.columns, sums, None))
+    def signal(sums: Array) -> Array:
+        y = jnp.abs(_digitise(tile, reading.columns, sums))
         y = jnp.where(tile.grid(chip.shape).columns(), y, 0.0)
         return jnp.sum(y, axis=1) if tile.compensation == "column" else jnp.sum(y, axis=(1, 3))[..., None]
 
-    assert chip.reference is not None
-    return ratio(signal("reference", chip.reference.sums), signal("now", now), 1.0)
+    now = _calibration_sums(key, tile, reading, chip.reference.drive)
+    alpha = ratio(signal(chip.reference.sums), signal(now), 1.0)
+    return alpha if tile.reference == "ideal" else jnp.where(t == 0, 1.0, alpha)
 
 
 def finish(key: Array, tile: Tile, chip: Chip, w: Array) -> Chip:
-    """End of programming: drift exponents are drawn, and drift compensation takes its reference at t = 0."""
+    """End of programming: 1/f noise is fixed, and drift compensation takes its reference at t = 0."""
     chip = replace(chip, cells=tile.device.settle(named(key, "settle"), chip.cells))
     if tile.compensation is None or (tile.device.drift is None and tile.device.flicker is None):
         return chip
     deviation = drive(tile, w)
-    first = _read(named(key, "first read"), tile, chip, 0.0).w
-    sums = line_sums(_calibration_inputs(tile, first.shape, deviation), first)
+    if tile.reference == "ideal":
+        conducts = conduct(tile, chip.cells.g, chip.shape)[0]
+        sums = line_sums(_calibration_inputs(tile, conducts.shape, deviation), conducts)
+    else:
+        first = _read(named(key, "first read"), tile, chip, 0.0)
+        sums = _calibration_sums(named(key, "reference"), tile, first, deviation)
     return replace(chip, reference=Reference(sums, deviation))
 
 

@@ -38,6 +38,8 @@ class Tile:
         subtract: where the lines of a cell are combined: "analog" (one ADC per column) or "digital" (one per line).
         compensation: drift compensation by one factor per "tile" (GDC, Joshi 2020) or per "column"; None for none.
         calibration_vectors: inputs that drift compensation is measured with.
+        reference: what drift compensation compares with: the "first" reading as the hardware sees it, all noise
+            included; or an "ideal" read of what was programmed, without 1/f and output noise.
     """
 
     rows: int = static(default=256)
@@ -52,6 +54,7 @@ class Tile:
     subtract: str = static(default="analog")
     compensation: str | None = static(default="tile")
     calibration_vectors: int = static(default=32)
+    reference: str = static(default="first")
 
     def _check(self) -> None:
         check_count(self, "rows")
@@ -61,6 +64,7 @@ class Tile:
         check_choice(self, "scaling", ("tile", "column"))
         check_choice(self, "subtract", ("analog", "digital"))
         check_choice(self, "compensation", (None, "tile", "column"))
+        check_choice(self, "reference", ("first", "ideal"))
         if self.cols <= self.cell.extra_columns:
             raise ValueError(f"Tile.cols must leave room for weights beside {self.cell.extra_columns} reference column")
 
@@ -80,8 +84,8 @@ class Reference:
     """What drift compensation remembers of the day the chip was programmed.
 
     Attributes:
-        sums: bit-line sums of the calibration inputs at t = 0, before the converters, (down, vectors, lines,
-            across, c'): the converters in use look at them and at today's sums alike.
+        sums: bit-line sums of the calibration inputs at t = 0, with the noise of that one measurement, before the
+            converters, (down, vectors, lines, across, c'): the converters in use look at them and at today's alike.
         drive: standard deviation of the calibration inputs, in full inputs, (down, 1, 1).
     """
 
@@ -132,14 +136,18 @@ class Reading:
 
 def check_weights(weights: Array | np.ndarray) -> Array:
     """A finite matrix (rows, cols) in JAX's default float, or a ``ValueError`` that says what is wrong with it."""
+    dtype = jnp.zeros(()).dtype
     if not isinstance(weights, jax.core.Tracer):  # concrete numbers, even while something else is traced
         values = np.asarray(weights)
         if values.dtype.kind not in "fiub" and not jnp.issubdtype(values.dtype, jnp.floating):
             raise ValueError(f"weights must be real numbers, got {values.dtype}")
-        if not np.isfinite(values.astype(np.float64)).all():
-            bad = int(np.sum(~np.isfinite(values.astype(np.float64))))
+        sizes = np.abs(values.astype(np.float64))
+        if not np.isfinite(sizes).all():
+            bad = int(np.sum(~np.isfinite(sizes)))
             raise ValueError(f"{bad} of {values.size} weights are NaN or infinite: clean them before programming")
-    w = jnp.asarray(weights, jnp.zeros(()).dtype)
+        if sizes.max(initial=0.0) > float(jnp.finfo(dtype).max):
+            raise ValueError(f"weights up to {sizes.max():.3g} do not fit {dtype}: rescale them")
+    w = jnp.asarray(weights, dtype)
     if w.ndim != 2:
         raise ValueError(f"weights must be a matrix (rows = inputs, cols = outputs), got shape {w.shape}")
     if w.size == 0:
@@ -157,7 +165,7 @@ def normalise(tile: Tile, weights: Array) -> tuple[Array, Array]:
     """
     w = tile.grid((weights.shape[0], weights.shape[1])).cut(weights)
     scale = jnp.max(jnp.abs(w), axis=(-2, -1) if tile.scaling == "tile" else -2, keepdims=True)
-    scale = jnp.where(scale > 0, scale, 1.0)
+    scale = jnp.where(scale == 0, 1.0, scale)
     return w / scale, scale[..., 0, :]
 
 
