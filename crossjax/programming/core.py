@@ -107,7 +107,7 @@ class SimulatedCore:
     def level(self) -> Array | float:
         """One level of the ADC in weight units: how finely a single cell can be read. 0 without rounding."""
         adc = self.tile.adc
-        return 0.0 if adc is None or adc.steps is None else 2.0 * adc.range / (adc.steps - 1)
+        return 0.0 if adc is None else adc.step
 
     def reading(self) -> Reading:
         """What the core conducts while it is being programmed (t = 0)."""

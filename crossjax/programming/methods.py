@@ -129,7 +129,7 @@ class Iterative:
     def run(self, key: Array, core: AnyCore, weights: Array, loudest: Array) -> tuple[AnyCore, Sums]:
         """See `Method.run`."""
         dac = core.tile.dac if isinstance(core, SimulatedCore) else None
-        if dac is not None and dac.steps is not None and dac.steps % 2 == 0:
+        if dac is not None and not dac.has_zero:
             raise ValueError(
                 "Iterative reads cells one word line at a time: the DAC needs a level at 0 (2 bits or more)"
             )
