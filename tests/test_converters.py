@@ -6,16 +6,64 @@ from conftest import check_gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import crossjax as cx
 from crossjax import ADC, DAC, percentile_range
 from crossjax.circuits import ColumnSpread
 
 
 @pytest.mark.parametrize(
-    "bits, levels, steps", [(8, None, 255), (1, None, 2), (None, None, None), (None, 420, 420), (8, 7, 7)]
+    "bits, levels, steps", [(8, None, 255), (1, None, 2), (None, None, None), (None, 420, 420), (3, None, 7)]
 )
 def test_level_counts(bits, levels, steps):
     assert DAC(bits=bits, levels=levels).steps == steps
     assert ADC(bits=bits, levels=levels).steps == steps
+
+
+@pytest.mark.parametrize("converter", [ADC, DAC])
+def test_a_converter_has_one_resolution(converter):
+    assert (converter().bits, converter().steps) == (8, 255)
+    assert (converter(bits=None).steps, converter(levels=420).steps, converter(levels=420).bits) == (None, 420, None)
+    assert converter() == converter(bits=8) and type(converter().bits) is int
+    name = converter.__name__
+    with pytest.raises(ValueError, match=f"{name}.bits \\(6\\) and {name}.levels \\(420\\).*bits=None.*levels=None"):
+        converter(bits=6, levels=420)
+    with pytest.raises(ValueError, match="bits=None"):
+        cx.replace(converter(), levels=420)
+    assert cx.replace(converter(levels=420), levels=None, bits=3).steps == 7
+
+
+def test_bits_of_a_preset_that_states_levels_are_refused():
+    with pytest.raises(ValueError, match="levels=None to keep the bits"):
+        cx.replace(cx.presets.hermes(), **{"adc.bits": 3})
+
+
+@pytest.mark.parametrize("levels, even, has_zero, step", [
+    (7, "mid-rise", True, 1 / 3), (8, "mid-rise", False, 2 / 7), (8, "mid-tread", True, 1 / 4),
+    (None, "mid-rise", True, 0),
+])  # fmt: skip
+def test_step_and_zero_say_what_convert_does(levels, even, has_zero, step):
+    dac = DAC(bits=None, levels=levels, even=even)
+    adc = ADC(bits=None, levels=levels, even=even, range=1.0)
+    assert dac.has_zero == has_zero == (float(dac.convert(jnp.zeros(()))) == 0.0)
+    assert adc.step == pytest.approx(step)
+    if levels:
+        found = np.unique(np.asarray(adc.convert(jnp.linspace(-1.2, 1.2, 999))).round(6))
+        assert len(found) == levels
+        np.testing.assert_allclose(np.diff(found), step, rtol=1e-4)
+
+
+def test_every_conversion_has_a_second_derivative_and_the_gradient_of_the_inside_at_full_scale():
+    sliced = DAC(bits=6, slice_bits=2)
+    weights = jnp.asarray(sliced.slice_weights)
+    conversions = [
+        DAC(bits=8).convert, DAC(bits=1).convert, DAC(levels=16, even="mid-tread").convert, ADC(range=1.0).convert,
+        ADC(levels=420, range=1.0).convert, lambda u: jnp.dot(weights, sliced.slices(u)),
+    ]  # fmt: skip
+    for convert in conversions:
+        square = lambda u, f=convert: f(u) ** 2  # noqa: E731
+        assert float(jax.grad(jax.grad(square))(0.3)) == pytest.approx(2.0, abs=1e-5)
+        assert float(jax.hessian(square)(1.7)) == 0.0
+        np.testing.assert_allclose(jax.vmap(jax.grad(convert))(jnp.array([-1.0, 1.0])), 1.0, rtol=1e-6)
 
 
 @given(st.integers(2, 9), st.integers(1, 9))
@@ -113,6 +161,7 @@ def test_gradients_of_gain_offset_range_and_curve(x64):
         (lambda: ADC(on_saturation="wrap"), "'clip', 'halve'"),
         (lambda: DAC(scaling="max"), "'fixed', 'absmax'"),
         (lambda: DAC(bits=None, slice_bits=1), "resolution"),
+        (lambda: ADC(levels=420, even="tread"), "'mid-rise', 'mid-tread'"),
     ],
 )
 def test_bad_converters_are_refused(make, message):

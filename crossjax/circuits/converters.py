@@ -15,7 +15,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, lax
 
-from crossjax._numerics import quantize, round_through
+from crossjax._numerics import clip_inside, quantize, round_through
 from crossjax._pytree import check_choice, check_count, check_range, spec, static
 from crossjax._random import named, normal
 
@@ -29,11 +29,24 @@ def levels_of(bits: int | None, levels: int | None) -> int | None:
     return 2 if bits == 1 else 2**bits - 1
 
 
+class _Default(int):
+    """A number of bits that nobody asked for, so it gives way to ``levels``."""
+
+
 def _check_resolution(converter: Any) -> None:
-    if converter.bits is not None:
+    bits, name = converter.bits, type(converter).__name__
+    if isinstance(bits, _Default):  # from here on it is a plain number, or None beside levels
+        object.__setattr__(converter, "bits", int(bits) if converter.levels is None else None)
+    elif bits is not None:
         check_count(converter, "bits", low=1)
     if converter.levels is not None:
         check_count(converter, "levels", low=2)
+        if converter.bits is not None:
+            raise ValueError(
+                f"{name}.bits ({bits}) and {name}.levels ({converter.levels}) are both given, and a converter has one "
+                f"resolution: set bits=None to keep the levels, or levels=None to keep the bits"
+            )
+    check_choice(converter, "even", ("mid-rise", "mid-tread"))
 
 
 @spec
@@ -41,19 +54,23 @@ class DAC:
     """Inputs to word-line signals: clip to ± range, round to levels, perhaps in several slices.
 
     Attributes:
-        bits: resolution; 2^bits − 1 levels symmetric around 0 (1 bit: ± range). None: no rounding.
+        bits: resolution; 2^bits − 1 levels symmetric around 0 (1 bit: ± range). 8, or None where levels are
+            given. None without levels: no rounding.
         range: input that becomes a full signal, in the units of x. Its gradient trains it.
-        levels: exact number of levels instead of bits (254 steps are 255 levels).
+        levels: exact number of levels instead of bits (254 steps are 255 levels). An odd number has a level at 0.
         slice_bits: None for one analog value per input; b to send the integer magnitude b bits at a time
             (1: bit-serial), each slice through the array and the ADC, added up digitally.
         scaling: "fixed", or "absmax" to rescale every vector by its largest magnitude (noise management).
+        even: what an even number of levels does around 0: "mid-rise" has both ends of the range and no level at 0,
+            "mid-tread" has 0 and no upper end (two's complement; see `quantize`).
     """
 
-    bits: int | None = static(default=8)
+    bits: int | None = static(default=_Default(8))
     range: float = 1.0
     levels: int | None = static(default=None)
     slice_bits: int | None = static(default=None)
     scaling: str = static(default="fixed")
+    even: str = static(default="mid-rise")
 
     def _check(self) -> None:
         _check_resolution(self)
@@ -87,8 +104,13 @@ class DAC:
         return jnp.asarray(self.range)
 
     def convert(self, u: Array) -> Array:
-        """Signals for normalised inputs ``u``: clipped to [−1, 1] and rounded (straight-through gradient)."""
-        return quantize(u, 1.0, self.steps)
+        """Signals for normalised inputs ``u``: clipped to [−1, 1] and rounded (straight-through in [−1, 1])."""
+        return quantize(u, 1.0, self.steps, self.even)
+
+    @property
+    def has_zero(self) -> bool:
+        """Whether an input of 0 gives a signal of 0."""
+        return self.steps is None or self.steps % 2 == 1 or self.even == "mid-tread"
 
     def slices(self, u: Array) -> Array:
         """Signals of every slice, (slices, *u.shape); Σ slice_weights · signals = convert(u).
@@ -101,7 +123,7 @@ class DAC:
             return self.convert(u)[None]
         largest = ((self.steps or 2) - 1) // 2
         base = 2 ** (self.slice_bits or 1)
-        whole = round_through(jnp.clip(u, -1.0, 1.0) * largest)
+        whole = round_through(clip_inside(u, -1.0, 1.0) * largest)
         magnitude, sign = jnp.abs(lax.stop_gradient(whole)), jnp.sign(lax.stop_gradient(whole))
         digits = [sign * (jnp.floor(magnitude / base**s) % base) / (base - 1) for s in range(len(weights))]
         smooth = whole / largest / sum(weights)
@@ -123,9 +145,10 @@ class ADC:
     """Bit-line sums to numbers: per-column gain, offset and INL, then clip to ± range and round.
 
     Attributes:
-        bits: resolution, as in `DAC`; None for no rounding (clipping stays).
+        bits: resolution, as in `DAC`; None, without levels, for no rounding (clipping stays).
         range: largest output, in full inputs on full weights. Its gradient trains it.
-        levels: exact number of levels instead of bits (the HERMES core's ADC has 420).
+        levels: exact number of levels instead of bits. The HERMES core's ADC has 420: an even number, so none of
+            them is 0 (mid-rise) unless ``even`` says so.
         gain: standard deviation of the columns' gains around 1; None for none.
         offset: standard deviation of their offsets, as a fraction of range.
         inl: standard deviation of the bow (even) and of the twist (odd) of their transfer curves, at the worst
@@ -134,9 +157,10 @@ class ADC:
             it fits (bound management, at most 2^-10).
         integration: a counting ADC's time, in times of an MVM: its levels are finer by this factor, its range is
             the same (the counter is wide enough). None: one.
+        even: as in `DAC`.
     """
 
-    bits: int | None = static(default=8)
+    bits: int | None = static(default=_Default(8))
     range: float = 10.0
     levels: int | None = static(default=None)
     gain: float | None = None
@@ -144,6 +168,7 @@ class ADC:
     inl: float | None = None
     on_saturation: str = static(default="clip")
     integration: float | None = None
+    even: str = static(default="mid-rise")
 
     def _check(self) -> None:
         _check_resolution(self)
@@ -158,6 +183,14 @@ class ADC:
     def steps(self) -> int | None:
         """Levels of the converter, None without rounding."""
         return levels_of(self.bits, self.levels)
+
+    @property
+    def step(self) -> Array | float:
+        """Distance of two levels, in full inputs on full weights; 0 without rounding."""
+        if self.steps is None:
+            return 0.0
+        gaps = self.steps if self.even == "mid-tread" and self.steps % 2 == 0 else self.steps - 1
+        return 2.0 * self.range / gaps
 
     def draw(self, key: Array, shape: tuple[int, ...]) -> ColumnSpread:
         """The ADCs of one chip, once, one for every column of ``shape``."""
@@ -175,7 +208,7 @@ class ADC:
         if columns.gain is not None:
             y = y * columns.gain
         if columns.bow is not None and columns.twist is not None:
-            u = jnp.clip(y / self.range, -1.0, 1.0)
+            u = clip_inside(y / self.range, -1.0, 1.0)
             bend = columns.bow * (1.0 - u * u) + columns.twist * (1.5 * 3.0**0.5) * (u - u * u * u)
             y = y + self.range * bend
         if columns.offset is not None:
@@ -183,8 +216,8 @@ class ADC:
         return y
 
     def convert(self, y: Array) -> Array:
-        """Digitise: clip to ± range and round (straight-through gradient inside, none outside)."""
-        return quantize(y, self.range, self.steps, self.integration)
+        """Digitise: clip to ± range and round (straight-through gradient in the closed range, none outside)."""
+        return quantize(y, self.range, self.steps, self.even, self.integration)
 
     def halvings(self, y: Array) -> Array:
         """How often (a power of 2 per vector, last axis: columns) the input must be halved to fit the range."""

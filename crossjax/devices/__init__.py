@@ -3,14 +3,35 @@
 from crossjax.devices.device import Device, DeviceState
 from crossjax.devices.faults import Faults
 from crossjax.devices.generic import ideal, noisy
-from crossjax.devices.laws import Branches, ClippedLine, ClippedLog, ClippedPower, Constant, Law, Polynomial
-from crossjax.devices.noise import ByPulses, FlickerNoise, PowerLawDrift, ProgrammingError, ReadNoise
+from crossjax.devices.laws import (
+    Branches,
+    ClippedLine,
+    ClippedLog,
+    ClippedPower,
+    Constant,
+    Law,
+    Polynomial,
+    Relative,
+    Saturating,
+    Squared,
+)
+from crossjax.devices.noise import (
+    ByPulses,
+    Drift,
+    FlickerNoise,
+    LogRelaxation,
+    PowerLawDrift,
+    ProgrammingError,
+    ReadNoise,
+)
 from crossjax.devices.pcm import hermes, pcm, pcm_pulsed
-from crossjax.devices.reram import reram_milo, reram_wan
-from crossjax.devices.writes import MeltQuench, Rewrite, SetPulses, Write
+from crossjax.devices.reram import reram_cmo, reram_milo, reram_wan
+from crossjax.devices.sonos import sonos
+from crossjax.devices.writes import MeltQuench, OwnError, Rewrite, SetPulses, Write
 
 __all__ = [
-    "Branches", "ByPulses", "ClippedLine", "ClippedLog", "ClippedPower", "Constant", "Device", "DeviceState", "Faults",
-    "FlickerNoise", "Law", "MeltQuench", "Polynomial", "PowerLawDrift", "ProgrammingError", "ReadNoise", "Rewrite",
-    "SetPulses", "Write", "hermes", "ideal", "noisy", "pcm", "pcm_pulsed", "reram_milo", "reram_wan",
+    "Branches", "ByPulses", "ClippedLine", "ClippedLog", "ClippedPower", "Constant", "Device", "DeviceState", "Drift",
+    "Faults", "FlickerNoise", "Law", "LogRelaxation", "MeltQuench", "OwnError", "Polynomial", "PowerLawDrift",
+    "ProgrammingError", "ReadNoise", "Relative", "Rewrite", "Saturating", "SetPulses", "Squared", "Write", "hermes",
+    "ideal", "noisy", "pcm", "pcm_pulsed", "reram_cmo", "reram_milo", "reram_wan", "sonos",
 ]  # fmt: skip

@@ -13,11 +13,12 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
+from crossjax._numerics import clip_inside
 from crossjax._pytree import check_range, replace, spec, static
 from crossjax._random import named, normal
 from crossjax.devices.faults import Faults, Stuck
-from crossjax.devices.noise import ByPulses, FlickerNoise, PowerLawDrift, ProgrammingError, ReadNoise
-from crossjax.devices.writes import Rewrite, Write
+from crossjax.devices.noise import ByPulses, Drift, FlickerNoise, ProgrammingError, ReadNoise
+from crossjax.devices.writes import OwnError, Rewrite, Write
 
 
 @spec
@@ -26,7 +27,8 @@ class DeviceState:
 
     Attributes:
         g: conductance that the last write left, µS: what is read t_0 later, when nothing else happens.
-        nu: drift exponent, drawn at the target; None before there is one, or without drift.
+        nu: what its drift drew for the target (`Drift.draw`: the exponent of a power law); None before there is a
+            target, or without drift.
         q: 1/f noise coefficient Q, fixed when programming ended; None before that, or without 1/f noise.
         age: seconds between the last write and the end of programming; None for none.
         memory: what the write model remembers.
@@ -49,12 +51,13 @@ class Device:
         g_max: largest conductance, µS.
         programming: error of programming to a target, by whatever procedure its authors used; None for none;
             `ByPulses` for a device that is known by its pulses only.
-        drift: power-law drift.
+        drift: what time does to a conductance: `PowerLawDrift` or `LogRelaxation`.
         flicker: accumulated 1/f noise, drawn once per evaluation time.
         read: noise of one MVM.
-        write: what one write pulse does.
+        write: what one write pulse does. Its error is the device's ``programming`` unless it is given its own.
         faults: devices that do not switch.
-        g_min: smallest conductance, µS; targets are clipped to [g_min, g_max].
+        g_min: smallest conductance that writing leaves, µS; targets are clipped to [g_min, g_max]. Drift and 1/f
+            noise may take a device below it, not below 0, and so may the spread of a RESET (`SetPulses`).
         reset_zero: a target of g_min gets a full RESET and lands there exactly (Joshi 2020), instead of being
             programmed with the error that the law gives at 0 (Rasch 2023, the default).
         parallel: physical devices that share this conductance (the HERMES cell puts two on each polarity).
@@ -62,7 +65,7 @@ class Device:
 
     g_max: float = 25.0
     programming: ProgrammingError | ByPulses | None = None
-    drift: PowerLawDrift | None = None
+    drift: Drift | None = None
     flicker: FlickerNoise | None = None
     read: ReadNoise | None = None
     write: Write = Rewrite()
@@ -76,13 +79,25 @@ class Device:
         check_range(self, "g_min", low=0)
         if isinstance(self.g_min, float) and isinstance(self.g_max, float) and self.g_min >= self.g_max:
             raise ValueError(f"Device.g_min ({self.g_min:g} µS) must be below g_max ({self.g_max:g} µS)")
+        if isinstance(self.programming, ByPulses) and isinstance(getattr(self.write, "error", None), OwnError):
+            raise ValueError(
+                "a Device known by its pulses only (programming=ByPulses()) has no programming error to lend to its "
+                "write model: give write.error, or None for noiseless pulses"
+            )
+
+    @property
+    def writer(self) -> Write:
+        """The write model, with this device's programming error where it has none of its own."""
+        if isinstance(getattr(self.write, "error", None), OwnError):
+            return replace(self.write, error=self.programming)
+        return self.write
 
     def reset(self, key: Array, shape: tuple[int, ...]) -> DeviceState:
         """Fresh devices in the RESET state, with the faults and cell-to-cell variations of one chip."""
         stuck = None
         if self.faults is not None:
             stuck = self.faults.draw(named(key, "faults"), shape, self.g_min, self.g_max)
-        g, memory = self.write.start(named(key, "cells"), shape, self.g_min, self.g_max)
+        g, memory = self.writer.start(named(key, "cells"), shape, self.g_min, self.g_max)
         return self._hold(DeviceState(self._switched_off(named(key, "reset"), g), memory=memory, stuck=stuck))
 
     def _switched_off(self, key: Array, g: Array) -> Array:
@@ -95,14 +110,15 @@ class Device:
         """Where programming to ``target`` lands, with the device's published error."""
         assert isinstance(self.programming, ProgrammingError)
         error = self.programming.draw(key, target.shape)
-        return jnp.maximum(target + self.programming.deviation(target, self.g_max) * error, 0.0)
+        return clip_inside(target + self.programming.deviation(target, self.g_max) * error, self.g_min, jnp.inf)
 
     def program(self, key: Array, state: DeviceState, target: Array) -> DeviceState:
         """Program to ``target`` (µS) once, with the device's published programming error, and let it settle.
 
-        Rasch et al., Nat. Commun. 14:5282 (2023): g_P = max(g_T + σ_P ξ, 0).
+        Rasch et al., Nat. Commun. 14:5282 (2023): g_P = max(g_T + σ_P ξ, 0), here with g_min for 0. The gradient
+        of a target exactly at g_min or g_max is that of the inside.
         """
-        target = jnp.clip(target, self.g_min, self.g_max)
+        target = clip_inside(target, self.g_min, self.g_max)
         state = self.aim(key, state, target)
         if isinstance(self.programming, ByPulses):
             state, _ = self.pulse(named(key, "programming"), state, target - state.g)
@@ -120,7 +136,7 @@ class Device:
         if self.drift is None:
             return state
         x = jnp.clip(target, self.g_min, self.g_max) / self.g_max
-        return replace(state, nu=self.drift.exponent(named(key, "drift"), x))
+        return replace(state, nu=self.drift.draw(named(key, "drift"), x))
 
     def pulse(
         self, key: Array, state: DeviceState, request: Array, off: Array | bool = False
@@ -136,7 +152,7 @@ class Device:
         Returns:
             The new state, not yet settled, and how many pulses each device received.
         """
-        g, memory, pulses = self.write.pulse(key, state.memory, state.g, request, self.g_min, self.g_max)
+        g, memory, pulses = self.writer.pulse(key, state.memory, state.g, request, self.g_min, self.g_max)
         if off is not False:
             reset = self._switched_off(named(key, "reset"), jnp.full_like(g, self.g_min))
             g = jnp.where(off & (request != 0), reset, g)
@@ -152,7 +168,7 @@ class Device:
         """Conductance (µS) at ``t`` seconds after the first read: drift, then accumulated 1/f noise."""
         g, t = state.g, t if state.age is None else t + state.age
         if self.drift is not None and state.nu is not None:
-            g = g * self.drift.factor(state.nu, t)
+            g = self.drift.apply(g, state.nu, t, self.g_max)
         if self.flicker is not None and state.q is not None:
             noise = state.q * self.flicker.growth(t) * normal(named(key, "flicker"), g.shape, g.dtype)
             g = jnp.maximum(g * (1.0 + noise), 0.0)
@@ -164,7 +180,7 @@ class Device:
 
     def write_deviation(self, g: Array) -> Array:
         """Standard deviation (µS) of what one write pulse leaves at ``g`` µS."""
-        return self.write.deviation(g, self.g_max)
+        return self.writer.deviation(g, self.g_max)
 
     def _hold(self, state: DeviceState) -> DeviceState:
         if state.stuck is None:

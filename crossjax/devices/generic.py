@@ -5,7 +5,6 @@ from __future__ import annotations
 from crossjax.devices.device import Device
 from crossjax.devices.laws import ClippedPower, Constant, Law, Polynomial
 from crossjax.devices.noise import PowerLawDrift, ProgrammingError
-from crossjax.devices.writes import Rewrite
 
 
 def ideal(g_max: float = 25.0) -> Device:
@@ -45,4 +44,4 @@ def noisy(
         raise ValueError(f"dependence must be one of {', '.join(laws)}, got {dependence!r}")
     error = ProgrammingError(laws[dependence], g_ref=g_max, distribution=distribution)
     law = None if drift is None else PowerLawDrift(Constant(drift), None, t_0)
-    return Device(g_max=g_max, programming=error, drift=law, write=Rewrite(error))
+    return Device(g_max=g_max, programming=error, drift=law)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jax import Array
 
-from crossjax._numerics import safe_log
+from crossjax._numerics import ratio, safe_log
 from crossjax._pytree import spec
 
 Law = Callable[[Array], Array]
@@ -75,6 +75,38 @@ class ClippedLine:
 
     def __call__(self, x: Array) -> Array:  # noqa: D102
         return jnp.maximum(self.slope * x + self.offset, self.low)
+
+
+@spec
+class Saturating:
+    """scale · (1 − e^(−rate · x))."""
+
+    scale: float
+    rate: float
+
+    def __call__(self, x: Array) -> Array:  # noqa: D102
+        return -self.scale * jnp.expm1(-self.rate * x)
+
+
+@spec
+class Squared:
+    """law(x)²: a variance from the law of a standard deviation."""
+
+    law: Law
+
+    def __call__(self, x: Array) -> Array:  # noqa: D102
+        return self.law(x) ** 2
+
+
+@spec
+class Relative:
+    """law(x) / (g_ref · x): a relative deviation from one in µS, measured at g_max = g_ref µS. 0 at x = 0."""
+
+    law: Law
+    g_ref: float
+
+    def __call__(self, x: Array) -> Array:  # noqa: D102
+        return ratio(self.law(x), self.g_ref * x, 0.0)
 
 
 @spec

@@ -8,12 +8,13 @@ g_max / g_ref when a spec is given another g_max.
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from crossjax._numerics import safe_sqrt
+from crossjax._numerics import clip_inside, safe_sqrt
 from crossjax._pytree import check_choice, check_range, spec, static
 from crossjax._random import normal, uniform
 from crossjax.devices.laws import Law
@@ -53,6 +54,22 @@ class ByPulses:
     """In place of a `ProgrammingError`: the device is known by its pulses only, and programming is a write request."""
 
 
+class Drift(Protocol):
+    """What time does to a programmed conductance. Elementwise on arrays of any shape."""
+
+    def draw(self, key: Array, x: Array) -> Array:
+        """What is random about it, once per device and programming event, at normalised conductances ``x``."""
+        ...
+
+    def apply(self, g: Array, drawn: Array, t: Array | float, g_max: Array | float) -> Array:
+        """Conductance (µS) ``t`` seconds after the first read of devices programmed to ``g`` µS."""
+        ...
+
+    def typical(self, x: Array) -> Array:
+        """What `draw` gives a typical device: all that a controller can know of it."""
+        ...
+
+
 @spec
 class PowerLawDrift:
     """g(t) = g_P ((t + t_0) / t_0)^(−ν), with ν = |μ(x) + σ(x) ξ| drawn once per programming event.
@@ -69,15 +86,57 @@ class PowerLawDrift:
     def _check(self) -> None:
         check_range(self, "t_0", low=0, strict=True)
 
-    def exponent(self, key: Array, x: Array) -> Array:
-        """One drift exponent per device, for normalised conductances ``x``."""
+    def draw(self, key: Array, x: Array) -> Array:
+        """See `Drift.draw`: the exponent ν."""
         if self.spread is None:
             return self.mean(x)
         return jnp.abs(self.mean(x) + self.spread(x) * normal(key, x.shape, x.dtype))
 
-    def factor(self, nu: Array, t: Array | float) -> Array:
-        """g(t) / g_P."""
-        return jnp.exp(-nu * jnp.log1p(t / self.t_0))
+    def apply(self, g: Array, drawn: Array, t: Array | float, g_max: Array | float) -> Array:
+        """See `Drift.apply`."""
+        return g * jnp.exp(-drawn * jnp.log1p(t / self.t_0))
+
+    def typical(self, x: Array) -> Array:
+        """See `Drift.typical`: μ, as good as the mean of |N(μ, σ)|."""
+        return self.mean(x)
+
+
+@spec
+class LogRelaxation:
+    """g(t) = max(g_P + μ ln τ + (s₀ + s₁ ln τ) ξ, 0), τ = (t + t_0) / 1 s; ξ normal, once per programming event.
+
+    The same at every conductance. It may leave [g_min, g_max]. At t = 0 the spread is already s₀ + s₁ ln t_0.
+
+    Attributes:
+        mean: μ, µS per factor e of time.
+        spread: (s₀, s₁), µS and µS per factor e of time.
+        g_ref: the g_max (µS) at which they were measured; at another g_max they scale in proportion.
+        t_0: seconds between programming and the first read, where t = 0; the law holds from 1 s on, so ≥ 1.
+    """
+
+    mean: float
+    spread: tuple[float, float]
+    g_ref: float
+    t_0: float = 1.0
+
+    def _check(self) -> None:
+        check_range(self, "g_ref", low=0, strict=True)
+        check_range(self, "spread", low=0)
+        check_range(self, "t_0", low=1)
+
+    def draw(self, key: Array, x: Array) -> Array:
+        """See `Drift.draw`: ξ."""
+        return normal(key, x.shape, x.dtype)
+
+    def typical(self, x: Array) -> Array:
+        """See `Drift.typical`: ξ = 0."""
+        return jnp.zeros_like(x)
+
+    def apply(self, g: Array, drawn: Array, t: Array | float, g_max: Array | float) -> Array:
+        """See `Drift.apply`."""
+        age = jnp.log(t + self.t_0)
+        change = self.mean * age + (self.spread[0] + self.spread[1] * age) * drawn
+        return clip_inside(g + change * (g_max / self.g_ref), 0.0, jnp.inf)
 
 
 @spec

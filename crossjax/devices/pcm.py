@@ -34,7 +34,7 @@ def pcm(g_max: float = 25.0, *, reset_zero: bool = False) -> Device:
         ),
         flicker=FlickerNoise(ClippedPower(0.0088, 0.65, 0.2), t_0=20.0, t_read=250e-9),
         read=ReadNoise(Polynomial((0.0, 0.0175**2 * 25.0**2)), g_ref=25.0),
-        write=MeltQuench(error, noise=0.7, spread=0.05),
+        write=MeltQuench(noise=0.7, spread=0.05),
         reset_zero=reset_zero,
     )
 
@@ -71,7 +71,7 @@ def hermes(devices_per_polarity: int = 2, *, reset_zero: bool = False) -> Device
         programming=error,
         drift=PowerLawDrift(mean, spread, t_0),
         flicker=FlickerNoise(q, t_0, t_read=512e-9),
-        write=MeltQuench(error, noise=0.7, spread=0.06),
+        write=MeltQuench(noise=0.7, spread=0.06),
         reset_zero=reset_zero,
         parallel=devices_per_polarity,
     )

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from crossjax._numerics import clip_inside
 from crossjax._pytree import check_count, check_range, spec, static
 from crossjax._random import named, normal
 from crossjax.devices.noise import ProgrammingError
@@ -43,15 +44,28 @@ class Write(Protocol):
 
 
 @spec
+class OwnError:
+    """In place of a `ProgrammingError`: the programming error of the device that is written (`Device.writer`)."""
+
+    def deviation(self, g: Array, g_max: Scalar) -> Array:
+        """Refused: only the device knows."""
+        raise ValueError("this write model takes its error from its device: use the device's methods or Device.writer")
+
+    def draw(self, key: Array, shape: tuple[int, ...]) -> Array:
+        """Refused: only the device knows."""
+        return self.deviation(jnp.zeros(shape), 1.0)
+
+
+@spec
 class Rewrite:
     """A pulse aims at a conductance and leaves it with write noise: g = clip(aim + noise · σ_P(aim) ξ).
 
     Attributes:
-        error: the device's programming error, None for a noiseless write.
+        error: what a pulse misses by; by default the device's programming error. None for a noiseless write.
         noise: write noise of one pulse as a fraction of σ_P (an iterated write is better than one pulse).
     """
 
-    error: ProgrammingError | None = None
+    error: ProgrammingError | OwnError | None = OwnError()
     noise: float = 1.0
 
     def _check(self) -> None:
@@ -66,9 +80,9 @@ class Rewrite:
     ) -> tuple[Array, Array, Array]:
         """See `Write.pulse`."""
         hit = request != 0
-        aim = jnp.where(hit, jnp.clip(memory + request, g_min, g_max), memory)
+        aim = jnp.where(hit, clip_inside(memory + request, g_min, g_max), memory)
         after = aim if self.error is None else aim + self.deviation(aim, g_max) * self.error.draw(key, aim.shape)
-        return jnp.where(hit, jnp.clip(after, g_min, g_max), g), aim, hit.astype(jnp.int32)
+        return jnp.where(hit, clip_inside(after, g_min, g_max), g), aim, hit.astype(jnp.int32)
 
     def deviation(self, g: Array, g_max: Scalar) -> Array:
         """See `Write.deviation`."""
@@ -88,12 +102,13 @@ class MeltQuench:
     matter: a melt erases it.
 
     Attributes:
-        error: the device's programming error (σ_P), of which a pulse's write noise is a fraction.
+        error: σ_P, of which a pulse's write noise is a fraction; by default the device's programming error. None
+            for pulses without write noise.
         noise: that fraction.
         spread: standard deviation of δ over cells, in units of the amplitude window.
     """
 
-    error: ProgrammingError | None = None
+    error: ProgrammingError | OwnError | None = OwnError()
     noise: float = 0.7
     spread: float = 0.05
 
@@ -109,13 +124,13 @@ class MeltQuench:
 
     def amplitude(self, y: Array) -> Array:
         """The amplitude whose mean curve gives the fraction ``y`` of the range; beyond [0, 1] it goes on in a line."""
-        inside = jnp.clip(y, 0.0, 1.0)
+        inside = clip_inside(y, 0.0, 1.0)
         near = jnp.sqrt(0.5 * jnp.maximum(jnp.minimum(inside, 1.0 - inside), 1e-9))  # distance to the nearer end
         return jnp.where(inside < 0.5, 1.0 - near, near) - 0.5 * (y - inside)
 
     def curve(self, amplitude: Array, threshold: Array) -> Array:
         """Fraction of the conductance range after a noiseless pulse of ``amplitude``."""
-        u = jnp.clip(amplitude - threshold, 0.0, 1.0)
+        u = clip_inside(amplitude - threshold, 0.0, 1.0)
         return jnp.where(u < 0.5, 1.0 - 2.0 * u * u, 2.0 * (1.0 - u) * (1.0 - u))
 
     def pulse(
@@ -124,11 +139,11 @@ class MeltQuench:
         """See `Write.pulse`."""
         wanted, threshold = memory
         hit, span = request != 0, g_max - g_min
-        wanted = jnp.where(hit, jnp.clip(wanted + request, g_min - 0.5 * span, g_max + 0.5 * span), wanted)
+        wanted = jnp.where(hit, clip_inside(wanted + request, g_min - 0.5 * span, g_max + 0.5 * span), wanted)
         after = g_min + span * self.curve(self.amplitude((wanted - g_min) / span), threshold)
         if self.error is not None:
             after = after + self.deviation(after, g_max) * self.error.draw(key, after.shape)
-        return jnp.where(hit, jnp.clip(after, g_min, g_max), g), (wanted, threshold), hit.astype(jnp.int32)
+        return jnp.where(hit, clip_inside(after, g_min, g_max), g), (wanted, threshold), hit.astype(jnp.int32)
 
     def deviation(self, g: Array, g_max: Scalar) -> Array:
         """See `Write.deviation`."""
@@ -182,14 +197,14 @@ class SetPulses:
         step = self._mean_step(g, p) + (self.spread[0] + self.spread[1] * g + self.spread[2] * p) * normal(
             key, g.shape, g.dtype
         )
-        return jnp.clip(g + step, self.g_low, g_max), p
+        return clip_inside(g + step, self.g_low, g_max), p
 
     def pulse(
         self, key: Array, memory: Array, g: Array, request: Array, g_min: Scalar, g_max: Scalar
     ) -> tuple[Array, Array, Array]:
         """See `Write.pulse`."""
         down = request < 0
-        goal = jnp.clip(g + request, self.g_low, g_max)
+        goal = clip_inside(g + request, self.g_low, g_max)
         g = jnp.where(down, self.reset(named(key, "reset"), g.shape), g)
         p = jnp.where(down, 1.0, memory)
         wanted = jnp.where(request == 0, 0, self._count(p, g, goal, g_max))

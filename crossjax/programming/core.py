@@ -203,11 +203,23 @@ class SimulatedCore:
         if clock is None:
             return g
         if drift is not None and clock.seconds is not None and self.cells.nu is not None:
-            g = g * drift.factor(self.cells.nu, clock.age * clock.seconds)
+            g = drift.apply(g, self.cells.nu, clock.age * clock.seconds, self.tile.device.g_max)
         if clock.q is not None and clock.deviation is not None:
             now = clock.deviation if clock.moment is None else clock.deviation + clock.moment
             g = jnp.maximum(g * (1.0 + clock.q * now), 0.0)
         return g
+
+    def expected_change(self, left: Array) -> Array | float:
+        """Change of the weights (r, c) that typical drift will bring in the iterations that are left, as far as a
+        controller knows when it pulsed a device."""
+        clock, device = self.clock, self.tile.device
+        if clock is None or clock.seconds is None or device.drift is None:
+            return 0.0
+        nu = device.drift.typical(jnp.clip(self.target, device.g_min, device.g_max) / device.g_max)
+        then, now = (
+            device.drift.apply(self.target, nu, age * clock.seconds, device.g_max) for age in (clock.age + left, clock.age)
+        )
+        return self.tile.cell.decode(then - now, device.g_min, device.g_max)
 
     # ----------------------------------------------------------------------- what a simulation may look at
 
@@ -244,7 +256,7 @@ class SimulatedCore:
     def level(self) -> Array | float:
         """One level of the ADC in weight units: how finely a single cell is read by an MVM. 0 without rounding."""
         adc = self.tile.adc
-        return 0.0 if adc is None or adc.steps is None else 2.0 * adc.range / (adc.steps - 1)
+        return 0.0 if adc is None else adc.step
 
     @property
     def output_noise(self) -> Array | float:
@@ -307,6 +319,10 @@ class Instrument:
 
     def moment_noise(self, seconds: Array | float | None, reads: Array | float) -> float:
         """See `SimulatedCore.moment_noise`: unknown, and left out."""
+        return 0.0
+
+    def expected_change(self, left: Array) -> float:
+        """See `SimulatedCore.expected_change`: unknown."""
         return 0.0
 
     def weights(self) -> Array | None:

@@ -158,6 +158,7 @@ class Iterative:
 
         def step(core: AnyCore, done: Array, key: Array, k: Array) -> tuple[AnyCore, Array, Sums]:
             error = self.read(named(key, "verify"), core, weights.shape[0], integration) - weights
+            error = error + core.expected_change(self.iterations - 1.0 - k)
             inside = jnp.abs(error) <= self.tolerance
             done = (done | inside) if self.keep else inside
             core, pulses = core.pulse(named(key, "pulse"), jnp.where(done, 0.0, -self.step * error))
@@ -176,7 +177,7 @@ class Iterative:
                 raise ValueError("an instrument shows its outputs only: use Iterative(verify='mvm')")
             if self.integration is not None:
                 raise ValueError("an instrument's MVM takes the time it takes: raise Iterative.reads, not integration")
-        elif core.tile.dac is not None and core.tile.dac.steps is not None and core.tile.dac.steps % 2 == 0:
+        elif core.tile.dac is not None and not core.tile.dac.has_zero:
             raise ValueError(
                 "Iterative reads cells one word line at a time: the DAC needs a level at 0 (2 bits or more)"
             )
@@ -273,6 +274,7 @@ class GDP:
             residual = core.mvm(named(key, "mvm"), x) - wanted
             power = _power(x)[:, None]
             estimate = ratio(self._gradient(core, x, residual, weights), power)
+            estimate = estimate + core.expected_change(self.iterations - 1.0 - k)
             error2 = _power(residual)
             white = ratio(error2 / self.batch, power) + q2 * moment
 

@@ -14,7 +14,7 @@ from typing import Protocol
 import jax.numpy as jnp
 from jax import Array
 
-from crossjax._numerics import safe_sqrt
+from crossjax._numerics import clip_inside, safe_sqrt
 from crossjax._pytree import check_choice, check_count, check_range, spec, static
 
 SPLITS = ("lsp_first", "msp_first", "equal", "one", "residual", "digits")
@@ -119,7 +119,7 @@ class Pairs:
         order = list(range(len(self.factors)))
         shares: list[Array] = [rest] * len(order)
         for p in reversed(order) if self.split == "lsp_first" else order:
-            shares[p] = jnp.clip(rest / self.factors[p], -1.0, 1.0)
+            shares[p] = clip_inside(rest / self.factors[p], -1.0, 1.0)
             rest = rest - self.factors[p] * shares[p]
         return shares
 
@@ -152,7 +152,7 @@ class Pairs:
         pairs = []
         for p in reversed(range(len(self.factors) if self.split != "one" else 1)):
             now = (target[2 * p] - target[2 * p + 1]) / (g_max - g_min)
-            then = jnp.clip(now + rest / self.factors[p], -1.0, 1.0)
+            then = clip_inside(now + rest / self.factors[p], -1.0, 1.0)
             rest = rest - self.factors[p] * (then - now)
             pairs.insert(0, jnp.where(then == now, target[2 * p : 2 * p + 2], self.pair(then, g_min, g_max)))
         used = 2 * len(pairs)
@@ -218,7 +218,7 @@ class SharedReference:
         """See `UnitCell.correct`; the reference stays."""
         half = 0.5 * (g_max - g_min)
         change = jnp.concatenate([change, jnp.zeros_like(change[..., :1])], axis=-1)
-        return jnp.clip(target + half * change[None], g_min, g_max)
+        return clip_inside(target + half * change[None], g_min, g_max)
 
     def lines(self, g: Array, g_min: Array | float, g_max: Array | float) -> Array:
         """See `UnitCell.lines`: every column and the reference."""
