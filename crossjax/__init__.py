@@ -19,8 +19,8 @@ from crossjax.devices import Device, Faults
 from crossjax.population import stream
 from crossjax.programming import (
     GDP,
-    Exact,
     Core,
+    Exact,
     History,
     Iterative,
     OneShot,
@@ -52,6 +52,7 @@ __all__ = [
     "Chip",
     "Core",
     "Device",
+    "Exact",
     "Faults",
     "History",
     "Iterative",

@@ -36,24 +36,31 @@ def hermes(devices_per_polarity: int = 2, *, gain: float | None = None) -> Tile:
     """IBM's HERMES core: 256 × 256 cells of four PCM devices, 8-bit PWM inputs, one 420-level ADC per column.
 
     Khaddam-Aljameh et al., IEEE JSSC 57:1027 (2022); Le Gallo et al., Nat. Electron. 6:680 (2023). The error of
-    the periphery is Gaussian, σ = 1.94 % of an MVM's output; that of Gaussian weights (σ = 1/3) and inputs
-    (σ = 1/3) on 256 rows is 1.78 full inputs on full weights.
+    the periphery was measured with Gaussian weights and inputs on all 256 rows, and is Gaussian, σ = 1.94 % of the
+    outputs. With σ = 1/3 of full weights and inputs the outputs have σ_y = √256 / 9 = 1.78 full inputs on full
+    weights. From that follow the two numbers that are not published in these units:
 
-    Two numbers are not published in these units and are fitted together to a published outcome, the weight
-    error of 4.8 to 5.3 % that iterative programming with 8-bit reads leaves: the ADC's range (40 of the 256
-    full inputs that a column could draw) and the cell-to-cell spread of the RESET threshold (6 %).
+    * the ADC's range is 4 σ_y = 7.11: what those outputs fill. Other matrices and inputs fill it otherwise:
+      `crossjax.calibrate_ranges` gives the range that yours need, and `crossjax program` and `crossjax.nn.program`
+      do so by themselves;
+    * the output noise is what is left of 1.94 % when 8-bit inputs (step 2/254: 0.68 %), 420 levels (step 0.0339:
+      0.55 %) and clipping at 4 σ (0.25 %) are taken out: 1.71 % of σ_y, 0.0305.
+
+    420 levels are an even number: none of them is at 0 (see `ADC`; ``even="mid-tread"`` puts one there). One level is
+    0.034 of a full weight. The threshold of the devices' RESET spreads by 6 % from cell to cell: no published number.
 
     Args:
         devices_per_polarity: 2, or 1 for a cell of two devices.
         gain: standard deviation of the columns' gains (0.03 in the studies of GDP); None for equal columns.
     """
+    outputs = 256**0.5 / 9
     return Tile(
         256,
         256,
         device=devices.hermes(devices_per_polarity),
         dac=DAC(bits=8, range=1.0),
-        adc=ADC(levels=420, bits=None, range=40.0, gain=gain),
-        noise=0.0194 * 1.78,
+        adc=ADC(levels=420, range=4 * outputs, gain=gain),
+        noise=(0.0194**2 - 0.0068**2 - 0.0055**2 - 0.0025**2) ** 0.5 * outputs,
     )
 
 

@@ -211,13 +211,15 @@ class SimulatedCore:
 
     def expected_change(self, left: Array) -> Array | float:
         """Change of the weights (r, c) that typical drift will bring in the iterations that are left, as far as a
-        controller knows when it pulsed a device."""
+        controller knows when it pulsed a device.
+        """
         clock, device = self.clock, self.tile.device
         if clock is None or clock.seconds is None or device.drift is None:
             return 0.0
         nu = device.drift.typical(jnp.clip(self.target, device.g_min, device.g_max) / device.g_max)
         then, now = (
-            device.drift.apply(self.target, nu, age * clock.seconds, device.g_max) for age in (clock.age + left, clock.age)
+            device.drift.apply(self.target, nu, age * clock.seconds, device.g_max)
+            for age in (clock.age + left, clock.age)
         )
         return self.tile.cell.decode(then - now, device.g_min, device.g_max)
 
@@ -287,8 +289,6 @@ class Instrument:
 
     core: Any
     noise: Any = 0.0
-    level: Any = 0.0
-    output_noise: Any = 0.0
     flicker: Any = 0.0
 
     def mvm(self, key: Array, x: Array) -> Array:

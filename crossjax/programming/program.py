@@ -13,8 +13,10 @@ from crossjax._numerics import relative_error
 from crossjax._pytree import replace
 from crossjax._random import named, split
 from crossjax.programming.core import Core, Instrument, SimulatedCore
+from crossjax.programming.gdp import GDP
 from crossjax.programming.history import History, merge
-from crossjax.programming.methods import GDP, Iterative, Method, OneShot
+from crossjax.programming.iterative import Iterative
+from crossjax.programming.methods import Method, OneShot
 from crossjax.tiles.mvm import finish, mvm
 from crossjax.tiles.tile import Chip, Reading, Tile, check_weights, drive, normalise, start, test_inputs
 
@@ -89,7 +91,7 @@ def program_core(
     method: Method,
     *,
     write_noise: float | np.ndarray = 0.0,
-    level: float = 0.0,
+    flicker: float = 0.0,
     loudest: float = 10.0,
 ) -> History:
     """Program a real core: anything with ``mvm(x)`` and ``pulse(change)`` (see `Core`), in place.
@@ -101,7 +103,7 @@ def program_core(
         method: as for `program`.
         write_noise: standard deviation of the weight that one write pulse leaves, for methods that ask
             whether a pulse is worth it; a number or one per cell.
-        level: one level of the core's ADC, in weight units, for `Iterative`'s default tolerance.
+        flicker: relative 1/f noise of a device over a factor e of time, Q, for the same.
         loudest: standard deviation of inputs above which the core's ADCs saturate, in full inputs.
 
     Returns:
@@ -118,7 +120,7 @@ def program_core(
     largest = float(jnp.max(jnp.abs(w)))
     if largest > 1:
         raise ValueError(f"normalise the weights to [−1, 1] (largest magnitude is {largest:.3g}): 1 is a full weight")
-    _, sums = method.run(key, Instrument(core, write_noise, level), w, jnp.asarray(loudest, w.dtype))
+    _, sums = method.run(key, Instrument(core, write_noise, flicker), w, jnp.asarray(loudest, w.dtype))
     return merge(sums)
 
 

@@ -1,0 +1,169 @@
+"""Gradient-descent-based programming: the MVM error is descended, and no cell is ever read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from crossjax._numerics import ratio
+from crossjax._pytree import check_choice, check_count, check_range, spec, static
+from crossjax._random import named
+from crossjax.circuits.converters import ColumnSpread
+from crossjax.devices.noise import FlickerNoise
+from crossjax.programming.core import AnyCore, SimulatedCore, iterate
+from crossjax.programming.history import Spent, Sums, measure
+from crossjax.programming.methods import inputs, power
+from crossjax.tiles.mvm import conduct
+
+
+@spec
+class GDP:
+    """Gradient-descent-based programming: descend the MVM error that the core itself shows.
+
+    Each iteration sends random inputs X through the core's own converters, compares with Y = X W, and takes
+    the gradient of ½‖Ŷ − Y‖² with respect to the weights, Xᵀ(Ŷ − Y). Divided by Σ x² it estimates every
+    weight's error without reading a single cell. Büchel et al., IEDM 2022 / JETCAS 2023.
+
+    A pulse rewrites a cell with fresh noise, so it must be worth it. The estimates since a cell's last pulse are
+    averaged, and the cell is pulsed when the mean m exceeds what a rewrite would leave, what is not sure about m, and
+    what could not be known about the cell in the iterations that are left after another pulse:
+
+        m² > D² + confidence² v(n) + caution v(left),   v(n) = SE² / n + Q² w² (1/f noise in the mean of n iterations)
+
+    The dead zone is D = dead_zone · σ_write^⅓ σ̄_write^⅔ (σ̄: mean over the tile): a cell is hit within ± D by about
+    σ_write / D pulses and keeps an error of D²/3, so a pulse is worth the same everywhere where D³ ∝ σ_write. All of
+    it follows from the device's write and 1/f noise and the measured residual: one set of numbers serves any
+    weights, any device and any converter. What typical drift is going to take until the end is added to the error.
+
+    Attributes:
+        iterations: number of batches.
+        batch: random inputs per iteration.
+        step: fraction of the estimated error that a pulse is to correct.
+        decay: step_k = step / (1 + decay k).
+        drive: standard deviation of the Gaussian inputs, in full inputs; less where the ADCs would saturate.
+        dead_zone, confidence, caution: as above.
+        memory: most estimates averaged (1: the plain gradient); None: all since the last pulse.
+        patience: stop pulsing once the smoothed MVM error has not improved by 0.1 % for so many iterations;
+            None: never.
+        gradient: "outer", Xᵀ(Ŷ − Y), which needs no model; or "vjp", the vector-Jacobian product of the core's
+            model, which knows each column's gain, leaves out saturated outputs and sees the wires. An instrument
+            has no model, and lines that are digitised one by one use the outer product.
+        seconds: from one iteration to the next, for drift and 1/f noise meanwhile; None: no longer than its reads.
+    """
+
+    iterations: int = static(default=200)
+    batch: int = static(default=1024)
+    step: float = 0.3
+    decay: float = 0.0
+    drive: float = 0.6
+    dead_zone: float = 0.28
+    confidence: float = 1.4
+    caution: float = 1.5
+    memory: int | None = static(default=None)
+    patience: int | None = static(default=None)
+    gradient: str = static(default="outer")
+    seconds: float | None = 1.0
+
+    def _check(self) -> None:
+        check_count(self, "iterations")
+        check_count(self, "batch")
+        check_range(self, "step", low=0, high=2, strict=True)
+        check_range(self, "drive", low=0, high=10, strict=True)
+        for name in ("decay", "dead_zone", "confidence", "caution"):
+            check_range(self, name, low=0)
+        check_range(self, "seconds", low=0, strict=True)
+        check_choice(self, "gradient", ("outer", "vjp"))
+        for name in ("memory", "patience"):
+            if getattr(self, name) is not None:
+                check_count(self, name)
+
+    def run(self, key: Array, core: AnyCore, weights: Array, loudest: Array) -> tuple[AnyCore, Sums]:
+        """See `Method.run`."""
+        core, first = core.write(named(key, "first"), weights)
+        quiet = jnp.minimum(loudest, self.drive)
+        unsure, dead = self._doubts(core, weights), self._dead_zone(core, weights)
+
+        def step(core: AnyCore, state: _State, key: Array, k: Array) -> tuple[AnyCore, _State, Sums]:
+            x = inputs(named(key, "inputs"), core, self.batch, weights.shape[0], quiet)
+            wanted = x @ weights
+            residual = core.mvm(named(key, "mvm"), x) - wanted
+            energy, error2 = power(x)[:, None], power(residual)
+            left = self.iterations - 1.0 - k
+            estimate = ratio(self._gradient(core, x, residual, weights), energy) + core.expected_change(left)
+
+            count = state.count + 1.0
+            seen = count if self.memory is None else jnp.minimum(count, float(self.memory))
+            mean = state.mean + (estimate - state.mean) / seen
+            standard = ratio(error2 / self.batch, energy)
+            enough = dead**2 + self.confidence**2 * unsure(standard, seen)
+            enough = enough + self.caution * unsure(standard, jnp.maximum(left, 0.5))
+            loss = jnp.sum(error2)
+            due, best, waited = mean * mean > enough, state.best, state.waited
+            if self.patience is not None:
+                loss = jnp.where(k == 0, loss, 0.8 * state.loss + 0.2 * loss)
+                better = loss < 0.998 * best
+                best, waited = jnp.where(better, loss, best), jnp.where(better, 0, waited + 1)
+                due = due & (waited < self.patience)
+            size = self.step / (1.0 + self.decay * k)
+            core, pulses = core.pulse(named(key, "pulse"), jnp.where(due, -size * mean, 0.0))
+            spent = Spent(pulses + jnp.where(k == 0, first, 0), self.batch, 0)
+            errors = jnp.sum(error2), jnp.sum(power(wanted))
+            record = measure(core, errors, weights, spent, mean * mean <= enough)
+            return core, _State(jnp.where(due, 0.0, mean), jnp.where(due, 0.0, count), loss, best, waited), record
+
+        zero, infinite = jnp.zeros_like(weights), jnp.asarray(jnp.inf, weights.dtype)
+        start = _State(zero, zero, infinite, infinite, jnp.zeros((), jnp.int32))
+        core, _, sums = iterate(step, core, start, key, self.iterations, reads=self.batch, seconds=self.seconds)
+        return core, sums
+
+    def _dead_zone(self, core: AnyCore, weights: Array) -> Array:
+        sigma = core.write_noise(weights)
+        return self.dead_zone * jnp.cbrt(sigma * jnp.mean(sigma * sigma))
+
+    def _doubts(self, core: AnyCore, weights: Array) -> Callable[[Array, Array], Array]:
+        """The function v(n) of the docstring: (square of one estimate's standard error, n) → variance."""
+        q2 = core.flicker_noise(weights) ** 2
+        moment, octaves = core.moment_noise(self.seconds, self.batch) ** 2, FlickerNoise.octaves(self.iterations)
+
+        def unsure(standard: Array, count: Array) -> Array:
+            return standard / count + q2 * (moment / count + FlickerNoise.variance_of_mean(count, octaves))
+
+        return unsure
+
+    def _gradient(self, core: AnyCore, x: Array, residual: Array, weights: Array) -> Array:
+        if self.gradient == "outer" or not isinstance(core, SimulatedCore):
+            return lax.optimization_barrier(x.T) @ residual  # transposing first makes the product a third faster
+        return model_gradient(core, x, residual, weights)
+
+
+class _State(NamedTuple):
+    """Between iterations: mean and count of the estimates since a cell's last pulse, and what patience looks at."""
+
+    mean: Array
+    count: Array
+    loss: Array
+    best: Array
+    waited: Array
+
+
+def model_gradient(core: SimulatedCore, x: Array, residual: Array, weights: Array) -> Array:
+    """Xᵀ diag(∂y/∂sum) (Ŷ − Y): the residual pulled back through converters and wires, at the wanted weights."""
+    adc = core.tile.adc
+    if core.tile.subtract == "digital" or (adc is None and core.tile.wires is None):
+        return x.T @ residual
+    columns = jax.tree.map(lambda a: a[0], core.columns)
+    device, cell = core.tile.device, core.tile.cell
+
+    def outputs(w: Array) -> Array:
+        if core.tile.wires is not None:  # what the network makes of these weights
+            g = cell.encode(w, device.g_min, device.g_max)
+            w = conduct(core.tile, g[:, None, None], core.shape)[0][0, :, 0, 0]
+        y = x @ w
+        return y if adc is None else adc.convert(adc.distort(y, ColumnSpread() if columns is None else columns))
+
+    _, pull = jax.vjp(outputs, weights)
+    return pull(residual)[0]
