@@ -107,7 +107,8 @@ def buchel2022(
     cifar = Cifar.load(data, INCLUDED_RESNET9 if included else RESNET9, size.images)
     steps = size.epochs * (len(cifar.train[0]) // 128) if steps is None and size.epochs and weights is None else steps
     inputs = {"preset": preset, "seed": seed, "weights": None if weights is None else report.file_digest(weights)}
-    inputs |= dataclasses.asdict(size) | {"steps": steps, "studies": studies, "pipeline": dataclasses.asdict(cifar.pipeline)}
+    inputs |= dataclasses.asdict(size) | {"steps": steps, "studies": studies}
+    inputs["pipeline"] = dataclasses.asdict(cifar.pipeline)
     key = jax.random.key(seed)
     with report.open_run("buchel2022", out, inputs, force=force) as run:
         model = trained(run, key, cifar, weights, steps)

@@ -190,7 +190,8 @@ class _Study:
         fresh = nn.models.ResNet(depth, self.size.channels, rngs=nnx.Rngs(named(self.key, "small")))
         start = fresh
         if self.size.small_steps[0]:
-            start = self.fit("small baseline", fresh, sgd(optax.cosine_decay_schedule(0.1, first), None), first, self.own)
+            cosine = optax.cosine_decay_schedule(0.1, first)
+            start = self.fit("small baseline", fresh, sgd(cosine, None), first, self.own)
         else:
             start = self.baseline()
         schedule = optax.cosine_decay_schedule(0.02, steps)
