@@ -1,4 +1,6 @@
-"""Image data sets in their publishers' layouts, checked against their digests, and augmentation inside jit.
+"""Image data sets in their publishers' layouts, checked against their digests, and what networks make of the bytes.
+
+A network has one `Pipeline` from bytes to its inputs, for training, test and calibration alike.
 
 A folder (``--data`` or the environment variable ``CROSSJAX_DATA``) holds what the publishers' archives unpack to:
 
@@ -25,7 +27,8 @@ from jax import Array
 
 from crossjax._random import named
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as most published CIFAR networks expect
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation, as torchvision's networks expect
+CIFAR10 = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)  # mean; deviation within an image, the usual choice
 
 _CIFAR10 = {  # SHA-256 of the pixels followed by the labels, one byte each
     "data_batch_1": "ba52cb2d72c412975d7556bb26bd094956f1c002d1937053f6f1252f2ac17114",
@@ -83,29 +86,94 @@ def fashion_mnist(folder: str | Path | None = None) -> Images:
     return _idx_set(folder, "FashionMNIST/raw", _FASHION, source, packed=True)
 
 
-def normalised(images: np.ndarray | Array, mean: Any = MEAN, std: Any = STD) -> Array:
-    """Bytes to floats with the mean and standard deviation that networks were trained with."""
-    return (jnp.asarray(images, jnp.float32) / 255.0 - jnp.asarray(mean)) / jnp.asarray(std)
+@dataclasses.dataclass(frozen=True)
+class Pipeline:
+    """From bytes (n, height, width, channels) to a network's inputs, floats of the same shape.
+
+        augment on bytes (black border) ──► (x / 255 − mean) / std ──► cut holes (of the mean colour)
+
+    Batch norms keep the statistics of what `training` gives, border and holes included: refresh them (AdaBS,
+    `crossjax.nn.adabs`) with batches of the same pipeline, or the network loses accuracy that no chip took.
+
+    Attributes:
+        mean, std: of each channel, of values in [0, 1].
+        border: crops come from the image with a border of so many pixels: shifts of up to ± border each way.
+        flip: mirror half of the images.
+        cutout: side of the square hole in pixels; 0: none. It is cut after normalising and filled with 0, the mean
+            colour, which hardly moves the statistics (DeVries & Taylor, arXiv 1708.04552).
+        grey: crop after normalising instead, which leaves a border of the mean colour, not of black. PyTorch's usual
+            transforms crop bytes; this is for networks that were trained otherwise.
+
+    Raises:
+        ValueError: for a border or hole below 0, a deviation that is not positive, or channels that do not agree.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    border: int = 4
+    flip: bool = True
+    cutout: int = 0
+    grey: bool = False
+
+    def __post_init__(self) -> None:
+        if self.border < 0 or self.cutout < 0:
+            raise ValueError(f"border and cutout must be at least 0 pixels, got {self.border} and {self.cutout}")
+        if len(self.mean) != len(self.std) or not all(s > 0 for s in self.std):
+            raise ValueError(f"mean and std need one number a channel, std > 0; got {self.mean} and {self.std}")
+
+    def training(self, key: Array, images: np.ndarray | Array) -> Array:
+        """A training batch: augmented, as the network sees it. A pure function, the ``prepare`` of `training.fit`."""
+        if self.grey:
+            moved = augment(key, self.test(images), border=self.border, flip=self.flip)
+        else:
+            moved = self.test(augment(key, jnp.asarray(images), border=self.border, flip=self.flip))
+        return cutout(key, moved, self.cutout)
+
+    def test(self, images: np.ndarray | Array) -> Array:
+        """Test images: normalised, nothing else."""
+        return (jnp.asarray(images, jnp.float32) / 255.0 - jnp.asarray(self.mean)) / jnp.asarray(self.std)
+
+    def calibration(self, key: Array, images: np.ndarray, batches: int = 13, size: int = 200) -> Array:
+        """Batches for `crossjax.nn.adabs`, (batches, size, h, w, c): training images drawn at random, no two the same.
+
+        They go through `training`. The defaults are those of Joshi et al. (2020) for CIFAR-10.
+
+        Raises:
+            ValueError: if there are fewer images than asked for.
+        """
+        if not 0 < batches * size <= len(images):
+            raise ValueError(f"{batches} batches of {size} images cannot be drawn from {len(images)}")
+        which = np.asarray(jax.random.permutation(named(key, "which"), len(images)))[: batches * size]
+        x = self.training(named(key, "augment"), images[which])
+        return x.reshape(batches, size, *x.shape[1:])
 
 
-def augment(key: Array, images: Array, *, shift: int = 4, flip: bool = True, cutout: int = 0) -> Array:
-    """Random shifts (zero padding), horizontal flips and one square hole for each image (batch, h, w, c).
+def augment(key: Array, images: Array, *, border: int = 4, flip: bool = True) -> Array:
+    """A random crop of each image (n, h, w, c) from a border of zeros, mirrored or not; keeps size and type.
 
-    A pure function, to be used inside jit. Joshi et al. (2020): shifts of 2 pixels, flips, cutout.
+    The border is black only around bytes: around normalised images zero is the mean colour. A pure function.
     """
     batch, height, width, _ = images.shape
-    padded = jnp.pad(images, ((0, 0), (shift, shift), (shift, shift), (0, 0)))
-    rows, cols = jax.random.randint(named(key, "shift"), (2, batch), 0, 2 * shift + 1)
+    padded = jnp.pad(images, ((0, 0), (border, border), (border, border), (0, 0)))
+    rows, cols = jax.random.randint(named(key, "shift"), (2, batch), 0, 2 * border + 1)
     flipped = jax.random.bernoulli(named(key, "flip"), 0.5, (batch,)) & flip
-
     r = rows[:, None] + jnp.arange(height)
     c = jnp.where(flipped[:, None], jnp.arange(width)[::-1], jnp.arange(width)) + cols[:, None]
-    moved = padded[jnp.arange(batch)[:, None, None], r[:, :, None], c[:, None, :]]
-    if cutout == 0:
-        return moved
+    return padded[jnp.arange(batch)[:, None, None], r[:, :, None], c[:, None, :]]
+
+
+def cutout(key: Array, images: Array, side: int) -> Array:
+    """One square hole of 0 at a random place, ``side`` pixels wide, in each image (n, h, w, c). A pure function.
+
+    Its centre is uniform over the image, so holes at the edge are smaller; an even side gives ``side`` − 1 pixels.
+    Give it normalised images, where 0 is the mean colour.
+    """
+    if side == 0:
+        return images
+    batch, height, width, _ = images.shape
     centre = jax.random.randint(named(key, "cutout"), (2, batch, 1), 0, jnp.asarray([height, width])[:, None, None])
-    hole = [jnp.abs(jnp.arange(n) - at) * 2 < cutout for n, at in zip((height, width), centre, strict=True)]
-    return jnp.where((hole[0][:, :, None] & hole[1][:, None, :])[..., None], 0.0, moved)
+    hole = [jnp.abs(jnp.arange(n) - at) * 2 < side for n, at in zip((height, width), centre, strict=True)]
+    return jnp.where((hole[0][:, :, None] & hole[1][:, None, :])[..., None], 0, images)
 
 
 # --------------------------------------------------------------------------------------------------- files

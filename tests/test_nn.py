@@ -377,6 +377,30 @@ def test_adabs_is_its_formula(key, small):
         nn.adabs(mlp(3, 2), jnp.ones((1, 2, 3)))
 
 
+def test_adabs_leaves_statistics_of_the_same_images_and_averages_the_noise(key, small):
+    analog, x = small
+    model = nn.digital(analog)
+    once = nn.adabs(model, jnp.stack([x] * 3), floor=1e-6)
+    again = nn.adabs(once, jnp.stack([x] * 3))
+    for name in ("mean", "var"):
+        a, b = (getattr(net.layers[1], name)[...] for net in (once, again))
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(again(x), once(x), rtol=1e-2, atol=2e-3)
+    assert float(jnp.abs(nn.adabs(once, jnp.stack([2 * x + 1] * 3)).layers[1].mean[...] - a).max()) > 0.1
+
+
+def test_adabs_meets_other_noise_than_the_test_does(key):
+    model = nnx.Sequential(nnx.Linear(4, 3, rngs=nnx.Rngs(0)), nnx.BatchNorm(3, rngs=nnx.Rngs(1)))
+    analog = nn.to_analog(model, Tile(4, 4, noise=0.5), report=None)
+    analog.eval()
+    now = nn.read(key, nn.program(key, analog)[0])
+    x = jnp.zeros((50, 4))
+    fresh = nn.adabs(now, x[None], floor=1e-6)
+    nn.convert.advance(now, 0)  # the noise of a test's first batch
+    y = now.layers[0](x)
+    assert float(jnp.std(y)) > 0 and not np.allclose(fresh.layers[1].mean[...], y.mean(0), atol=1e-4)
+
+
 def test_calibrated_ranges_hold_what_flows(key):
     model = quiet(mlp(20, 10, 5), NOISY, learn_ranges=True)
     x = jax.random.normal(key, (500, 20))

@@ -1,8 +1,10 @@
 """The reproductions end to end on made-up images: what they write, resume and refuse. Real data take minutes."""
 
 import dataclasses
+import functools
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -20,9 +22,9 @@ from crossjax.experiments import buchel2022, cifar, joshi2020
 def data(monkeypatch):
     rng = np.random.default_rng(0)
     train = rng.integers(0, 256, (300, 32, 32, 3), np.uint8), rng.integers(0, 10, 300).astype(np.int32)
-    inputs = images.normalised(train[0])
-    small = cifar.Cifar(train, (inputs[:40], jnp.asarray(train[1][:40])), inputs[:40].reshape(2, 20, 32, 32, 3))
-    monkeypatch.setattr(cifar.Cifar, "load", classmethod(lambda cls, *arguments: small))
+    made_up = images.Images(train, (train[0][:40], train[1][:40]))
+    small = functools.partial(cifar.Cifar, made_up, batches=2, size=20)
+    monkeypatch.setattr(cifar.Cifar, "load", classmethod(lambda cls, folder, pipeline, n: small(pipeline)))
     return small
 
 
@@ -53,9 +55,12 @@ def test_joshi2020_writes_its_figures_and_goes_on_where_it_stopped(data, network
     assert {p.name for p in out.iterdir()} == {"result.json", "report.html", "accuracy.csv", "joshi2020.png"}
     figures = {f["name"]: f for f in json.loads((out / "result.json").read_text())["figures"]}
     wanted = ["accuracy_digital", "accuracy_25s", "accuracy_1d_gdc", "accuracy_1d_adabs", "accuracy_1y_gdc"]
-    wanted += ["accuracy_1y_adabs", "accuracy_1d_noise_trained_gdc"]
+    wanted += ["accuracy_1y_adabs", "accuracy_1d_noise_trained_gdc", "accuracy_25s_adabs", "accuracy_digital_adabs"]
+    wanted += ["accuracy_digital_noise_trained", "accuracy_digital_noise_trained_adabs"]
     assert all(0 <= figures[name]["ours"] <= 100 for name in wanted)
     assert figures["accuracy_digital"]["paper"] == 93.87 and figures["accuracy_1y_gdc"]["paper"] is None
+    inputs = json.loads((out / "result.json").read_text())["inputs"]
+    assert inputs["pipelines"]["network"]["border"] == 8 and inputs["pipelines"]["studies"]["border"] == 2
     assert len((out / "accuracy.csv").read_text().splitlines()) == 1 + 2 * 3 * 2 * 4
 
 
@@ -67,6 +72,49 @@ def test_buchel2022_compares_two_methods(data, tmp_path, monkeypatch):
     assert figures["gdp_minus_iterative"] == pytest.approx(figures["accuracy_gdp"] - figures["accuracy_iterative"])
     assert 0 < figures["mvm_error_gdp"] < 1 and 0 < figures["mvm_error_iterative"] < 1
     assert len((out / "chips.csv").read_text().splitlines()) == 3
+
+
+def test_an_interrupted_run_with_another_pipeline_is_not_resumed(data, network, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(joshi2020, "digital_accuracy", interrupted)
+    run = functools.partial(joshi2020.joshi2020, "quick", weights=network, studies=False, out=tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    monkeypatch.setattr(joshi2020, "IMPORTED", dataclasses.replace(cifar.IMPORTED, border=4))
+    with pytest.raises(ValueError, match="other inputs"):
+        run()
+
+
+def test_adabs_changes_a_digital_network_little_with_its_own_pipeline_and_much_with_another():
+    blobs = np.random.default_rng(1).integers(0, 256, (300, 4, 4, 3), np.uint8)  # squares of 8 pixels
+    train = blobs.repeat(8, 1).repeat(8, 2), np.zeros(300, np.int32)
+    pipeline = images.Pipeline(*images.CIFAR10, border=12, flip=False)
+    own = cifar.Cifar(images.Images(train, train), pipeline, batches=3, size=100)
+    model = nn.models.ResNet(8, (4, 4, 8), rngs=nnx.Rngs(0))
+    model.eval()
+    collected = nn.adabs(model, pipeline.calibration(jax.random.key(9), train[0], 3, 100), floor=1e-6)
+
+    def moved(calibration):
+        """Largest change of any batch norm's mean, in its standard deviations."""
+        fresh = nn.adabs(collected, calibration)
+        return float(jnp.abs((fresh.bn1.mean[...] - collected.bn1.mean[...]) / jnp.sqrt(collected.bn1.var[...])).max())
+
+    plain = dataclasses.replace(own, pipeline=dataclasses.replace(pipeline, border=0))
+    grey = dataclasses.replace(own, pipeline=dataclasses.replace(pipeline, grey=True))
+    assert moved(own.calibration) < 0.1 < 0.3 < min(moved(plain.calibration), moved(grey.calibration))
+
+
+def test_digital_accuracy_before_and_after_adabs(data):
+    here = data(cifar.TRAINED)
+    model = nn.models.ResNet(8, (4, 4, 8), rngs=nnx.Rngs(0))
+    refreshed = nnx.clone(model)
+    refreshed.eval()
+    refreshed = nn.adabs(refreshed, here.calibration)
+    after = cifar.digital_accuracy(model, here.test, here.calibration)
+    assert after == pytest.approx(cifar.digital_accuracy(refreshed, here.test))
+    np.testing.assert_array_equal(here.test[0], here.pipeline.test(here.data.test[0]))
 
 
 def test_the_networks_that_come_with_the_package():
@@ -96,5 +144,5 @@ def test_without_data_the_command_says_what_is_missing(tmp_path):
 def test_noisy_accuracy_is_a_mean_over_draws(key, data):
     model = nn.models.ResNet(8, (4, 4, 8), rngs=nnx.Rngs(0))
     analog = nn.to_analog(model, joshi2020.hardware(), injections=[cx.training.WeightNoise(0.1)], report=None)
-    found = joshi2020.noisy_accuracy(key, analog, data.test, draws=3)
+    found = joshi2020.noisy_accuracy(key, analog, data(cifar.IMPORTED).test, draws=3)
     assert (found * 40 * 3) % 1 == pytest.approx(0, abs=1e-3)

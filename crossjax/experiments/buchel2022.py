@@ -29,7 +29,7 @@ import crossjax as cx
 from crossjax import nn, report, training
 from crossjax._random import named
 from crossjax.experiments import plots
-from crossjax.experiments.cifar import Cifar, digital_accuracy, prepare, sgd, sized
+from crossjax.experiments.cifar import INCLUDED_RESNET9, RESNET9, Cifar, digital_accuracy, sgd, sized
 from crossjax.programming import METHODS, Method
 from crossjax.tiles.tile import Tile
 
@@ -103,10 +103,12 @@ def buchel2022(
     size = sized(PRESETS, preset, chips=chips, images=images)
     if steps is not None and steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
-    cifar = Cifar.load(data, size.images)
+    included = steps is None and weights is None and size.epochs is None
+    cifar = Cifar.load(data, INCLUDED_RESNET9 if included else RESNET9, size.images)
     steps = size.epochs * (len(cifar.train[0]) // 128) if steps is None and size.epochs and weights is None else steps
     inputs = {"preset": preset, "seed": seed, "weights": None if weights is None else report.file_digest(weights)}
     inputs |= dataclasses.asdict(size) | {"steps": steps, "studies": studies}
+    inputs["pipeline"] = dataclasses.asdict(cifar.pipeline)
     key = jax.random.key(seed)
     with report.open_run("buchel2022", out, inputs, force=force) as run:
         model = trained(run, key, cifar, weights, steps)
@@ -143,17 +145,17 @@ def trained(run: report.Run, key: Array, cifar: Cifar, weights: Path | None, ste
     rate = optax.cosine_onecycle_schedule(steps, 0.2, pct_start=0.2, div_factor=10)
     model = training.fit(
         named(key, "training"), model, cifar.train, sgd(rate, None, decay=5e-4), steps=steps,
-        prepare=prepare(4, cutout=8), checkpoints=run.work / "checkpoints", every=200, label="ResNet-9",
+        prepare=cifar.pipeline.training, checkpoints=run.work / "checkpoints", every=200, label="ResNet-9",
     ).model  # fmt: skip
     nn.save(run.work / "resnet9_cifar10.safetensors", model)
     return model
 
 
 def tuned(model: Any, cifar: Cifar) -> Any:
-    """The network on HERMES cores, the ranges of their converters set by calibration images."""
+    """The network on HERMES cores, the ranges of their converters set by images like those in use."""
     analog = nn.to_analog(model, hardware(), report=None)
     analog.eval()
-    return nn.calibrate(analog, cifar.calibration[0])
+    return nn.calibrate(analog, cifar.pipeline.test(cifar.train[0][:200]))
 
 
 class OnChip:

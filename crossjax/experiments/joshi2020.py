@@ -27,11 +27,12 @@ from crossjax._random import named
 from crossjax.experiments import plots
 from crossjax.experiments.cifar import (
     COMPENSATIONS,
+    IMPORTED,
+    TRAINED,
     YEAR,
     Cifar,
     OverTime,
     digital_accuracy,
-    prepare,
     published_resnet,
     sgd,
     sized,
@@ -117,17 +118,19 @@ def joshi2020(
         FloatingPointError: if training diverges.
     """
     size = sized(PRESETS, preset, chips=chips, images=images, steps=steps)
-    cifar = Cifar.load(data, size.images)
+    imported = size.baseline_epochs is None or weights is not None
+    cifar = Cifar.load(data, IMPORTED if imported else TRAINED, size.images)
     inputs = {"preset": preset, "seed": seed, "weights": None if weights is None else report.file_digest(weights)}
+    inputs |= dataclasses.asdict(size) | {"studies": studies}
+    inputs["pipelines"] = {"network": dataclasses.asdict(cifar.pipeline), "studies": dataclasses.asdict(TRAINED)}
     key = jax.random.key(seed)
-    with report.open_run(
-        "joshi2020", out, inputs | dataclasses.asdict(size) | {"studies": studies}, force=force
-    ) as run:
+    with report.open_run("joshi2020", out, inputs, force=force) as run:
         study = _Study(run, cifar, size, key)
-        model = published_resnet(weights) if size.baseline_epochs is None or weights else study.baseline()
-        digital = run.stage("digital", lambda: {"accuracy": digital_accuracy(model, cifar.test)})["accuracy"]
+        model = published_resnet(weights) if imported else study.baseline()
+        digital = {"": study.digital("", model)}
         direct = study.follow("direct", nn.to_analog(model, hardware(), report=None))
         trained = study.noise_trained(model)
+        digital["_noise_trained"] = study.digital("_noise_trained", trained)
         noisy = study.follow("noise_trained", trained)
         small = study.small() if studies else None
         return write(run, size, digital, direct, noisy, small)
@@ -138,13 +141,22 @@ class _Study:
 
     def __init__(self, run: report.Run, cifar: Cifar, size: Preset, key: Array) -> None:
         self.run, self.cifar, self.size, self.key = run, cifar, size, key
+        self.own = dataclasses.replace(cifar, pipeline=TRAINED)  # for what is trained from scratch
 
-    def fit(self, name: str, model: Any, optimiser: Any, steps: int, every: int = 100) -> Any:
+    def fit(self, name: str, model: Any, optimiser: Any, steps: int, cifar: Cifar, every: int = 100) -> Any:
         """Train with checkpoints in the run's folder; what is done already is not done again."""
         return training.fit(
-            named(self.key, name), model, self.cifar.train, optimiser, steps=steps, prepare=prepare(2),
+            named(self.key, name), model, cifar.train, optimiser, steps=steps, prepare=cifar.pipeline.training,
             checkpoints=self.run.work / "checkpoints" / name, every=every, label=name,
         ).model  # fmt: skip
+
+    def digital(self, suffix: str, model: Any) -> dict[str, float]:
+        """Accuracy without hardware, as it is and after AdaBS."""
+        test, batches = self.cifar.test, self.cifar.calibration
+        return self.run.stage(
+            f"digital{suffix}",
+            lambda: {"none": digital_accuracy(model, test), "adabs": digital_accuracy(model, test, batches)},
+        )
 
     def baseline(self) -> Any:
         """The digital network from scratch: SGD, 0.1 and a tenth of it every quarter of the epochs."""
@@ -152,13 +164,13 @@ class _Study:
         steps = (size.baseline_epochs or 0) * per
         rate = optax.piecewise_constant_schedule(0.1, {steps * k // 4: 0.1 for k in (1, 2, 3)})
         model = nn.models.ResNet(size.depth, size.channels, rngs=nnx.Rngs(named(self.key, "initial")))
-        return self.fit("baseline", model, sgd(rate, None), steps, every=10 * per)
+        return self.fit("baseline", model, sgd(rate, None), steps, self.own, every=10 * per)
 
     def noise_trained(self, model: Any) -> Any:
         """From the digital baseline: η = 3.8 % of each layer's largest weight, clipping at 2 σ."""
         analog = nn.to_analog(model, hardware(), injections=[training.WeightNoise(ETA)], report=None)
         rate = optax.cosine_decay_schedule(self.size.rate, self.size.steps)
-        return self.fit("noise training", analog, sgd(rate, ALPHA), self.size.steps)
+        return self.fit("noise training", analog, sgd(rate, ALPHA), self.size.steps, self.cifar)
 
     def follow(self, name: str, model: Any) -> dict[str, np.ndarray]:
         """Accuracy (chips, times) by compensation; chip by chip, each a stage."""
@@ -178,7 +190,8 @@ class _Study:
         fresh = nn.models.ResNet(depth, self.size.channels, rngs=nnx.Rngs(named(self.key, "small")))
         start = fresh
         if self.size.small_steps[0]:
-            start = self.fit("small baseline", fresh, sgd(optax.cosine_decay_schedule(0.1, first), None), first)
+            cosine = optax.cosine_decay_schedule(0.1, first)
+            start = self.fit("small baseline", fresh, sgd(cosine, None), first, self.own)
         else:
             start = self.baseline()
         schedule = optax.cosine_decay_schedule(0.02, steps)
@@ -186,13 +199,13 @@ class _Study:
         def noisy(name: str, eta: float, model: Any, rate: Any, clip: float | None) -> float:
             def measure() -> dict[str, float]:
                 analog = nn.to_analog(model, hardware(), injections=[training.WeightNoise(eta)], report=None)
-                trained = self.fit(name, analog, sgd(rate, clip), steps)
-                return {"accuracy": noisy_accuracy(named(self.key, "draws"), trained, self.cifar.test)}
+                trained = self.fit(name, analog, sgd(rate, clip), steps, self.own)
+                return {"accuracy": noisy_accuracy(named(self.key, "draws"), trained, self.own.test)}
 
             return float(self.run.stage(name, measure)["accuracy"])
 
         return {
-            "digital": self.run.stage("small", lambda: {"a": digital_accuracy(start, self.cifar.test)})["a"],
+            "digital": self.run.stage("small", lambda: {"a": digital_accuracy(start, self.own.test)})["a"],
             "etas": {eta: noisy(f"η = {eta:g}", eta, start, schedule, ALPHA) for eta in self.size.etas},
             "ablations": {
                 "complete": noisy(f"η = {ETA:g}", ETA, start, schedule, ALPHA),
@@ -229,7 +242,7 @@ def noisy_accuracy(key: Array, model: Any, test: tuple[Array, Array], draws: int
 def write(
     run: report.Run,
     size: Preset,
-    digital: float,
+    digital: Mapping[str, Mapping[str, float]],
     direct: Mapping[str, np.ndarray],
     noisy: Mapping[str, np.ndarray],
     small: dict[str, Any] | None,
@@ -237,8 +250,17 @@ def write(
     """Table, CSV, plots, result.json and report.html."""
     both = {"direct mapping": direct, "noise-trained": noisy}
     labels = [plots.span(t) for t in size.times]
+    base = 100 * digital[""]["none"]
     run.table(
-        f"CIFAR-10 on PCM, {size.images} images, {size.chips} chips, accuracy in % (digital {100 * digital:.2f})",
+        f"CIFAR-10 without hardware, {size.images} images, accuracy in %",
+        ["network", "as it is", "AdaBS"],
+        [
+            [network, *(f"{100 * found[c]:.2f}" for c in ("none", "adabs"))]
+            for network, found in zip(both, digital.values(), strict=True)
+        ],
+    )
+    run.table(
+        f"CIFAR-10 on PCM, {size.images} images, {size.chips} chips, accuracy in % (digital {base:.2f})",
         ["network", "compensation", *labels],
         [
             [network, c.upper() if c == "gdc" else c, *(report.mean_sd(100 * a[:, k], 2) for k in range(len(labels)))]
@@ -260,7 +282,7 @@ def write(
     for axis, (network, curves) in zip(axes, both.items(), strict=False):
         for c, a in curves.items():
             plots.band(axis, size.times, 100 * a, label={"none": "no compensation", "gdc": "GDC", "adabs": "AdaBS"}[c])
-        axis.axhline(100 * digital, color="k", ls=":", lw=0.8)
+        axis.axhline(base, color="k", ls=":", lw=0.8)
         plots.time_axis(axis, size.times)
         axis.set(ylabel="accuracy (%)", title=network, ylim=(0, 100))
         axis.legend(loc="center left")
@@ -272,14 +294,16 @@ def write(
         return 100 * float(curves[c][:, size.times.index(t)].mean())
 
     day = 86400.0
-    figures = {"accuracy_digital": 100 * digital, "accuracy_25s": at(25.0, direct, "gdc")}
+    figures = {"accuracy_digital": base, "accuracy_25s": at(25.0, direct, "gdc")}
     for suffix, curves in (("", direct), ("_noise_trained", noisy)):
+        figures[f"accuracy_digital{suffix}"] = 100 * digital[suffix]["none"]
+        figures[f"accuracy_digital{suffix}_adabs"] = 100 * digital[suffix]["adabs"]
         for t, label in ((25.0, "25s"), (day, "1d"), (YEAR, "1y")):
             for c in COMPENSATIONS:
                 figures[f"accuracy_{label}{suffix}_{c}"] = at(t, curves, c)
     for t, label in ((day, "1d"), (YEAR, "1y")):
         figures[f"adabs_over_gdc_{label}_noise_trained"] = at(t, noisy, "adabs") - at(t, noisy, "gdc")
-    lost = 100 * digital - at(day, direct, "gdc")
+    lost = base - at(day, direct, "gdc")
     figures["recovered_1d"] = (at(day, noisy, "gdc") - at(day, direct, "gdc")) / lost if lost else 0.0
     paper = PAPER | {"adabs_over_gdc_1y_noise_trained": 1.8}
     shutil.rmtree(run.work / "checkpoints", ignore_errors=True)

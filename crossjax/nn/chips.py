@@ -19,7 +19,7 @@ from jax import Array, lax
 
 from crossjax._pytree import replace
 from crossjax._random import named
-from crossjax.nn.convert import Model, advance, layers, matrices, set_key
+from crossjax.nn.convert import Model, advance, layers, matrices, ops, set_key
 from crossjax.nn.ops import Conducting, Programmed
 from crossjax.programming import History, Method, OneShot
 from crossjax.programming import program as program_matrix
@@ -85,10 +85,13 @@ def adabs(model: Model, batches: Array, *, floor: float = 0.015) -> Model:
     """A copy whose batch norms hold the statistics of the network as it is now: adaptive batch-norm statistics.
 
     Joshi et al., Nat. Commun. 11:2473 (2020): μ ← p μ + (1 − p) μ_B over n batches with p = floor^(1/n), and the
-    same for the variance. No labels are needed.
+    same for the (biased) variance. No labels are needed. The last batches count most: with 13, the last one 28 %.
+
+    The batches must come from the pipeline that the network was trained with, augmentation included, in random order
+    (`crossjax.images.Pipeline.calibration`): with other images a network loses accuracy even without hardware.
 
     Args:
-        model: a network that can be called, read at some time.
+        model: a network in evaluation mode that can be called: read at some time, or digital.
         batches: calibration inputs, (n, batch, …); Joshi uses 13 batches of 200 images for ResNet-32.
         floor: what is left of the old statistics.
 
@@ -109,6 +112,8 @@ def adabs(model: Model, batches: Array, *, floor: float = 0.015) -> Model:
 
     def step(stats: nnx.State, at: tuple[Array, Array]) -> tuple[nnx.State, None]:
         trained = nnx.merge(graph, stats, rest, copy=True)
+        for op in ops(trained):  # noise of its own, not what the same batch of a test will meet
+            op.key.set_value(named(op.key.get_value(), "adabs"))
         advance(trained, at[0])
         trained(at[1])  # type: ignore[operator]
         return nnx.state(trained, nnx.BatchStat), None
