@@ -154,7 +154,7 @@ class Device:
         """
         g, memory, pulses = self.writer.pulse(key, state.memory, state.g, request, self.g_min, self.g_max)
         if off is not False:
-            reset = self._switched_off(named(key, "reset"), jnp.full_like(g, self.g_min))
+            reset = self._switched_off(key, jnp.full_like(g, self.g_min))
             g = jnp.where(off & (request != 0), reset, g)
         return self._hold(replace(state, g=g, memory=memory)), pulses
 
@@ -168,7 +168,7 @@ class Device:
         """Conductance (µS) at ``t`` seconds after the first read: drift, then accumulated 1/f noise."""
         g, t = state.g, t if state.age is None else t + state.age
         if self.drift is not None and state.nu is not None:
-            g = self.drift.apply(g, state.nu, t, self.g_max)
+            g = self.drift.apply(g, state.nu, self.drift.logarithm(t), self.g_max)
         if self.flicker is not None and state.q is not None:
             noise = state.q * self.flicker.growth(t) * normal(named(key, "flicker"), g.shape, g.dtype)
             g = jnp.maximum(g * (1.0 + noise), 0.0)

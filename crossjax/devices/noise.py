@@ -16,7 +16,7 @@ from jax import Array, lax
 
 from crossjax._numerics import clip_inside, safe_sqrt
 from crossjax._pytree import check_choice, check_range, spec, static
-from crossjax._random import normal, uniform
+from crossjax._random import normal, normal_pair, uniform
 from crossjax.devices.laws import Law
 
 
@@ -61,8 +61,12 @@ class Drift(Protocol):
         """What is random about it, once per device and programming event, at normalised conductances ``x``."""
         ...
 
-    def apply(self, g: Array, drawn: Array, t: Array | float, g_max: Array | float) -> Array:
-        """Conductance (µS) ``t`` seconds after the first read of devices programmed to ``g`` µS."""
+    def logarithm(self, t: Array | float) -> Array:
+        """The logarithm of time that it goes by, ``t`` seconds after the first read."""
+        ...
+
+    def apply(self, g: Array, drawn: Array, logarithm: Array, g_max: Array | float) -> Array:
+        """Conductance (µS) at such a time of devices programmed to ``g`` µS."""
         ...
 
     def typical(self, x: Array) -> Array:
@@ -92,9 +96,13 @@ class PowerLawDrift:
             return self.mean(x)
         return jnp.abs(self.mean(x) + self.spread(x) * normal(key, x.shape, x.dtype))
 
-    def apply(self, g: Array, drawn: Array, t: Array | float, g_max: Array | float) -> Array:
+    def logarithm(self, t: Array | float) -> Array:
+        """See `Drift.logarithm`: ln((t + t_0) / t_0)."""
+        return jnp.log1p(jnp.asarray(t) / self.t_0)
+
+    def apply(self, g: Array, drawn: Array, logarithm: Array, g_max: Array | float) -> Array:
         """See `Drift.apply`."""
-        return g * jnp.exp(-drawn * jnp.log1p(t / self.t_0))
+        return g * jnp.exp(-drawn * logarithm)
 
     def typical(self, x: Array) -> Array:
         """See `Drift.typical`: μ, as good as the mean of |N(μ, σ)|."""
@@ -132,10 +140,13 @@ class LogRelaxation:
         """See `Drift.typical`: ξ = 0."""
         return jnp.zeros_like(x)
 
-    def apply(self, g: Array, drawn: Array, t: Array | float, g_max: Array | float) -> Array:
+    def logarithm(self, t: Array | float) -> Array:
+        """See `Drift.logarithm`: ln τ."""
+        return jnp.log(jnp.asarray(t) + self.t_0)
+
+    def apply(self, g: Array, drawn: Array, logarithm: Array, g_max: Array | float) -> Array:
         """See `Drift.apply`."""
-        age = jnp.log(t + self.t_0)
-        change = self.mean * age + (self.spread[0] + self.spread[1] * age) * drawn
+        change = self.mean * logarithm + (self.spread[0] + self.spread[1] * logarithm) * drawn
         return clip_inside(g + change * (g_max / self.g_ref), 0.0, jnp.inf)
 
 
@@ -173,7 +184,7 @@ class FlickerNoise:
         return math.ceil(math.log2(max(iterations, 1)))
 
     @staticmethod
-    def advance(key: Array, deviation: Array, age: Array, k: Array, octaves: int) -> Array:
+    def advance(key: Array, deviation: Array, age: Array, k: Array, octaves: int) -> tuple[Array, Array]:
         """What 1/f noise has added since a device was pulsed, in units of Q, from one iteration to the next.
 
         A sum of one source an octave, each of variance ln 2, as the law gives an octave of time. The n-th is drawn
@@ -188,11 +199,16 @@ class FlickerNoise:
             age: iterations since the pulse, at least 1, same shape.
             k: the iteration, from 0.
             octaves: see above.
+
+        Returns:
+            The deviation in iteration ``k``, and standard normal numbers that are new in it.
         """
         n = lax.population_count(((k + 1) & -(k + 1)) - 1)  # how often 2 divides k + 1
         m = (k + 1) >> (n + 1)
-        old = jnp.where(age > 2.0 ** (n + 1), _source(key, age.shape, n, m - 1), 0.0)
-        return jnp.where(n < octaves, deviation + _source(key, age.shape, n, m) - old, deviation)
+        unit = math.log(2.0) ** 0.5
+        new, fresh = normal_pair(_source(key, n, m), age.shape)
+        old = jnp.where(age > 2.0 ** (n + 1), normal(_source(key, n, m - 1), age.shape), 0.0)
+        return jnp.where(n < octaves, deviation + unit * (new - old), deviation), fresh
 
     @staticmethod
     def variance_of_mean(count: Array, octaves: int) -> Array:
@@ -204,10 +220,9 @@ class FlickerNoise:
         return math.log(2.0) * total
 
 
-def _source(key: Array, shape: tuple[int, ...], n: Array, m: Array) -> Array:
-    """The m-th value of source n: a function of the key, so that nothing but the sum needs to be kept."""
-    own = jax.random.fold_in(jax.random.fold_in(key, n), m)
-    return math.log(2.0) ** 0.5 * normal(own, shape)
+def _source(key: Array, n: Array, m: Array) -> Array:
+    """The key of the m-th value of source n: the old one is drawn again, so that only the sum needs to be kept."""
+    return jax.random.fold_in(jax.random.fold_in(key, n), m)
 
 
 @spec

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax
@@ -54,6 +55,8 @@ class Clock:
         deviation: relative deviation by 1/f noise since the pulse, in units of Q; see `FlickerNoise.advance`.
         moment: what is new of it in every iteration; None where iterations follow one another at once.
         seconds: from one iteration to the next; None: as long as its reads take, too short for drift.
+        slope: µS that typical devices at these targets change by per unit of that logarithm; None without drift.
+        logarithms: of time as the drift goes by it, of every age in iterations; None likewise.
         octaves: of the 1/f noise.
     """
 
@@ -62,7 +65,14 @@ class Clock:
     deviation: Array | None = None
     moment: Array | None = None
     seconds: Array | float | None = None
+    slope: Array | None = None
+    logarithms: Array | None = None
     octaves: int = static(default=0)
+
+    def logarithm(self, more: Array | float = 0.0) -> Array:
+        """The logarithm of time for every device, now or some iterations later."""
+        assert self.logarithms is not None
+        return self.logarithms[(self.age + more).astype(jnp.int32)]
 
     def pulsed(self, hit: Array) -> Clock:
         """The clocks of devices that were ``hit`` start again."""
@@ -170,12 +180,18 @@ class SimulatedCore:
 
     def started(self, iterations: int, seconds: Array | float | None) -> SimulatedCore:
         """The core with its clock running, before the first of so many iterations."""
-        device, none = self.tile.device, jnp.zeros_like(self.cells.g)
-        if device.flicker is None:
-            return replace(self, clock=Clock(none, seconds=seconds) if device.drift is not None else None)
-        q = device.flicker.q(jnp.clip(self.target, device.g_min, device.g_max) / device.g_max)
-        moment = None if seconds is None else none
-        return replace(self, clock=Clock(none, q, none, moment, seconds, device.flicker.octaves(iterations)))
+        device, clock = self.tile.device, Clock(jnp.zeros_like(self.cells.g), seconds=seconds)
+        x = jnp.clip(self.target, device.g_min, device.g_max) / device.g_max
+        if device.flicker is not None:
+            none, moment = clock.age, None if seconds is None else clock.age
+            octaves = device.flicker.octaves(iterations)
+            clock = replace(clock, q=device.flicker.q(x), deviation=none, moment=moment, octaves=octaves)
+        if device.drift is not None and seconds is not None:
+            ages = device.drift.logarithm(jnp.arange(iterations + 1) * seconds)
+            law = partial(device.drift.apply, self.target, device.drift.typical(x), g_max=device.g_max)
+            slope = jax.jvp(lambda a: law(a), (ages[0],), (jnp.ones_like(ages[0]),))[1]
+            clock = replace(clock, slope=slope, logarithms=ages)
+        return replace(self, clock=clock)
 
     def ticked(self, key: Array, k: Array, reads: Array | float) -> SimulatedCore:
         """The core at the beginning of iteration ``k``, which takes ``reads`` reads; the same key for every one."""
@@ -184,11 +200,10 @@ class SimulatedCore:
             return self
         clock = replace(clock, age=clock.age + 1.0)
         if flicker is not None and clock.deviation is not None:
-            deviation = flicker.advance(named(key, "flicker"), clock.deviation, clock.age, k, clock.octaves)
+            deviation, fresh = flicker.advance(named(key, "flicker"), clock.deviation, clock.age, k, clock.octaves)
             clock = replace(clock, deviation=deviation)
-        if flicker is not None and clock.moment is not None and clock.seconds is not None:
-            fresh = normal(jax.random.fold_in(named(key, "moment"), k), clock.moment.shape, clock.moment.dtype)
-            clock = replace(clock, moment=flicker.between(clock.seconds, reads) * fresh)
+            if clock.moment is not None and clock.seconds is not None:
+                clock = replace(clock, moment=flicker.between(clock.seconds, reads) * fresh)
         return replace(self, clock=clock)
 
     def stopped(self) -> SimulatedCore:
@@ -199,29 +214,26 @@ class SimulatedCore:
 
     def conductances(self) -> Array:
         """What the devices conduct at this moment of their programming (devices, r, c'), µS."""
-        g, clock, drift = self.cells.g, self.clock, self.tile.device.drift
+        g, clock, device = self.cells.g, self.clock, self.tile.device
         if clock is None:
             return g
-        if drift is not None and clock.seconds is not None and self.cells.nu is not None:
-            g = drift.apply(g, self.cells.nu, clock.age * clock.seconds, self.tile.device.g_max)
+        if device.drift is not None and clock.logarithms is not None and self.cells.nu is not None:
+            g = device.drift.apply(g, self.cells.nu, clock.logarithm(), device.g_max)
         if clock.q is not None and clock.deviation is not None:
             now = clock.deviation if clock.moment is None else clock.deviation + clock.moment
             g = jnp.maximum(g * (1.0 + clock.q * now), 0.0)
-        return g
+        return lax.optimization_barrier(g)  # computed once, used several times
 
     def expected_change(self, left: Array) -> Array | float:
-        """Change of the weights (r, c) that typical drift will bring in the iterations that are left, as far as a
-        controller knows when it pulsed a device.
+        """Change of the weights (r, c) that typical drift will bring in the iterations that are left.
+
+        As far as a controller knows: from the targets, from when it pulsed a device, and to first order.
         """
         clock, device = self.clock, self.tile.device
-        if clock is None or clock.seconds is None or device.drift is None:
+        if clock is None or clock.slope is None:
             return 0.0
-        nu = device.drift.typical(jnp.clip(self.target, device.g_min, device.g_max) / device.g_max)
-        then, now = (
-            device.drift.apply(self.target, nu, age * clock.seconds, device.g_max)
-            for age in (clock.age + left, clock.age)
-        )
-        return self.tile.cell.decode(then - now, device.g_min, device.g_max)
+        change = clock.slope * (clock.logarithm(left) - clock.logarithm())
+        return self.tile.cell.decode(change, device.g_min, device.g_max)
 
     # ----------------------------------------------------------------------- what a simulation may look at
 

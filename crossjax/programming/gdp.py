@@ -100,7 +100,7 @@ class GDP:
             mean = state.mean + (estimate - state.mean) / seen
             standard = ratio(error2 / self.batch, energy)
             enough = dead**2 + self.confidence**2 * unsure(standard, seen)
-            enough = enough + self.caution * unsure(standard, jnp.maximum(left, 0.5))
+            enough = enough + self.caution * unsure(standard, jnp.maximum(left, 1.0))
             loss = jnp.sum(error2)
             due, best, waited = mean * mean > enough, state.best, state.waited
             if self.patience is not None:
@@ -128,9 +128,11 @@ class GDP:
         """The function v(n) of the docstring: (square of one estimate's standard error, n) → variance."""
         q2 = core.flicker_noise(weights) ** 2
         moment, octaves = core.moment_noise(self.seconds, self.batch) ** 2, FlickerNoise.octaves(self.iterations)
+        counts = jnp.arange(self.iterations + 1, dtype=weights.dtype)
+        flicker = moment / jnp.maximum(counts, 1.0) + FlickerNoise.variance_of_mean(counts, octaves)
 
         def unsure(standard: Array, count: Array) -> Array:
-            return standard / count + q2 * (moment / count + FlickerNoise.variance_of_mean(count, octaves))
+            return standard / count + q2 * flicker[count.astype(jnp.int32)]
 
         return unsure
 
