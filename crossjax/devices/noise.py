@@ -12,6 +12,7 @@ from typing import Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from crossjax._numerics import clip_inside, safe_sqrt
@@ -211,13 +212,23 @@ class FlickerNoise:
         return jnp.where(n < octaves, deviation + unit * (new - old), deviation), fresh
 
     @staticmethod
-    def variance_of_mean(count: Array, octaves: int) -> Array:
-        """Variance, in units of Q², of the mean of `advance` over the first ``count`` iterations after a pulse."""
-        total = jnp.zeros_like(count)
-        for n in range(octaves):
-            period = jnp.asarray(2.0 ** (n + 1)) / jnp.maximum(count, 1.0)
-            total = total + jnp.where(period >= 1.0, 1.0 / (3.0 * period), period * (1.0 - 2.0 / 3.0 * period))
-        return math.log(2.0) * total
+    def variances_of_means(weights: np.ndarray, octaves: int) -> np.ndarray:
+        """Variance, in units of Q², of the weighted mean of `advance` over the first n iterations after a pulse.
+
+        Args:
+            weights: of the first, second … iteration.
+            octaves: see `advance`.
+
+        Returns:
+            For n = 1, 2 …, as many as there are weights; a mean over when the sources are drawn.
+        """
+        age = np.arange(1, len(weights) + 1)
+        apart = np.abs(age[:, None] - age)
+        common = np.zeros(apart.shape)
+        for period in 2.0 ** np.arange(1, octaves + 1):  # drawn after the pulse, and not again in between
+            common += np.clip(np.minimum(np.minimum(age[:, None], age), period - apart), 0.0, None) / period
+        sums = np.cumsum(np.cumsum(np.outer(weights, weights) * common, axis=0), axis=1)
+        return math.log(2.0) * np.diagonal(sums) / np.cumsum(weights) ** 2
 
 
 def _source(key: Array, n: Array, m: Array) -> Array:

@@ -253,6 +253,11 @@ class SimulatedCore:
         sigma = jnp.where(g > device.g_min, device.write_deviation(g), 0.0)  # the idle half of a pair is not pulsed
         return deviation(cell, sigma, device.g_min, device.g_max)
 
+    @property
+    def flickers(self) -> bool:
+        """Whether its devices have 1/f noise."""
+        return self.tile.device.flicker is not None
+
     def flicker_noise(self, weights: Array) -> Array:
         """Standard deviation (r, c) of normalised ``weights`` by 1/f noise, per unit of its deviation; 0 without."""
         device, cell = self.tile.device, self.tile.cell
@@ -324,6 +329,11 @@ class Instrument:
     def write_noise(self, weights: Array) -> Array:
         """The instrument's known write noise, in weight units."""
         return jnp.broadcast_to(jnp.asarray(self.noise, weights.dtype), weights.shape)
+
+    @property
+    def flickers(self) -> bool:
+        """See `SimulatedCore.flickers`: if it is said to."""
+        return self.flicker != 0.0
 
     def flicker_noise(self, weights: Array) -> Array:
         """The instrument's known 1/f noise: Q, relative to the weight."""

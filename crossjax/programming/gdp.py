@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from crossjax._numerics import ratio
@@ -46,7 +46,6 @@ class GDP:
         decay: step_k = step / (1 + decay k).
         drive: standard deviation of the Gaussian inputs, in full inputs; less where the ADCs would saturate.
         dead_zone, confidence, caution: as above.
-        memory: most estimates averaged (1: the plain gradient); None: all since the last pulse.
         patience: stop pulsing once the smoothed MVM error has not improved by 0.1 % for so many iterations;
             None: never.
         gradient: "outer", Xᵀ(Ŷ − Y), which needs no model; or "vjp", the vector-Jacobian product of the core's
@@ -57,13 +56,12 @@ class GDP:
 
     iterations: int = static(default=200)
     batch: int = static(default=1024)
-    step: float = 0.3
+    step: float = 0.25
     decay: float = 0.0
     drive: float = 0.6
-    dead_zone: float = 0.28
-    confidence: float = 1.4
-    caution: float = 1.5
-    memory: int | None = static(default=None)
+    dead_zone: float = 0.22
+    confidence: float = 1.35
+    caution: float = 1.0
     patience: int | None = static(default=None)
     gradient: str = static(default="outer")
     seconds: float | None = 1.0
@@ -77,30 +75,28 @@ class GDP:
             check_range(self, name, low=0)
         check_range(self, "seconds", low=0, strict=True)
         check_choice(self, "gradient", ("outer", "vjp"))
-        for name in ("memory", "patience"):
-            if getattr(self, name) is not None:
-                check_count(self, name)
+        if self.patience is not None:
+            check_count(self, "patience")
 
     def run(self, key: Array, core: AnyCore, weights: Array, loudest: Array) -> tuple[AnyCore, Sums]:
         """See `Method.run`."""
         core, first = core.write(named(key, "first"), weights)
         quiet = jnp.minimum(loudest, self.drive)
-        unsure, dead = self._doubts(core, weights), self._dead_zone(core, weights)
+        average, dead = self._average(core, weights), self._dead_zone(core, weights)
 
         def step(core: AnyCore, state: _State, key: Array, k: Array) -> tuple[AnyCore, _State, Sums]:
             x = inputs(named(key, "inputs"), core, self.batch, weights.shape[0], quiet)
             wanted = x @ weights
             residual = core.mvm(named(key, "mvm"), x) - wanted
             energy, error2 = power(x)[:, None], power(residual)
-            left = self.iterations - 1.0 - k
+            left = self.iterations - 1 - k
             estimate = ratio(self._gradient(core, x, residual, weights), energy) + core.expected_change(left)
 
-            count = state.count + 1.0
-            seen = count if self.memory is None else jnp.minimum(count, float(self.memory))
-            mean = state.mean + (estimate - state.mean) / seen
+            count = state.count + 1
+            mean = state.mean + (estimate - state.mean) * average.gain[count]
             standard = ratio(error2 / self.batch, energy)
-            enough = dead**2 + self.confidence**2 * unsure(standard, seen)
-            enough = enough + self.caution * unsure(standard, jnp.maximum(left, 1.0))
+            enough = dead**2 + self.confidence**2 * average.variance(standard, count)
+            enough = enough + self.caution * average.variance(standard, jnp.maximum(left, 1))
             loss = jnp.sum(error2)
             due, best, waited = mean * mean > enough, state.best, state.waited
             if self.patience is not None:
@@ -113,10 +109,10 @@ class GDP:
             spent = Spent(pulses + jnp.where(k == 0, first, 0), self.batch, 0)
             errors = jnp.sum(error2), jnp.sum(power(wanted))
             record = measure(core, errors, weights, spent, mean * mean <= enough)
-            return core, _State(jnp.where(due, 0.0, mean), jnp.where(due, 0.0, count), loss, best, waited), record
+            return core, _State(jnp.where(due, 0.0, mean), jnp.where(due, 0, count), loss, best, waited), record
 
         zero, infinite = jnp.zeros_like(weights), jnp.asarray(jnp.inf, weights.dtype)
-        start = _State(zero, zero, infinite, infinite, jnp.zeros((), jnp.int32))
+        start = _State(zero, zero.astype(jnp.int32), infinite, infinite, jnp.zeros((), jnp.int32))
         core, _, sums = iterate(step, core, start, key, self.iterations, reads=self.batch, seconds=self.seconds)
         return core, sums
 
@@ -124,22 +120,44 @@ class GDP:
         sigma = core.write_noise(weights)
         return self.dead_zone * jnp.cbrt(sigma * jnp.mean(sigma * sigma))
 
-    def _doubts(self, core: AnyCore, weights: Array) -> Callable[[Array, Array], Array]:
-        """The function v(n) of the docstring: (square of one estimate's standard error, n) → variance."""
-        q2 = core.flicker_noise(weights) ** 2
-        moment, octaves = core.moment_noise(self.seconds, self.batch) ** 2, FlickerNoise.octaves(self.iterations)
-        counts = jnp.arange(self.iterations + 1, dtype=weights.dtype)
-        flicker = moment / jnp.maximum(counts, 1.0) + FlickerNoise.variance_of_mean(counts, octaves)
+    def _average(self, core: AnyCore, weights: Array) -> _Average:
+        """Weights of the estimates since a pulse, and how far their mean is to be trusted.
 
-        def unsure(standard: Array, count: Array) -> Array:
-            return standard / count + q2 * flicker[count.astype(jnp.int32)]
+        1/f noise is small at first and grows: with it, the n-th estimate counts 1/√n, which is close to the best
+        linear estimate; without, all count alike.
+        """
+        age = np.arange(1, self.iterations + 1)
+        share = 1.0 / np.sqrt(age) if core.flickers else np.ones(self.iterations)
+        total = np.cumsum(share)
+        flicker = FlickerNoise.variances_of_means(share, FlickerNoise.octaves(self.iterations))
 
-        return unsure
+        def table(values: np.ndarray) -> Array:
+            return jnp.asarray(np.concatenate([values[:1], values]), weights.dtype)
+
+        moment = core.moment_noise(self.seconds, self.batch) ** 2
+        return _Average(
+            table(share / total), table(np.cumsum(share**2) / total**2), table(flicker),
+            core.flicker_noise(weights) ** 2, jnp.asarray(moment, weights.dtype),
+        )  # fmt: skip
 
     def _gradient(self, core: AnyCore, x: Array, residual: Array, weights: Array) -> Array:
         if self.gradient == "outer" or not isinstance(core, SimulatedCore):
             return lax.optimization_barrier(x.T) @ residual  # transposing first makes the product a third faster
         return model_gradient(core, x, residual, weights)
+
+
+class _Average(NamedTuple):
+    """A weighted mean of estimates: tables over their number, and the 1/f noise of the weights (r, c)."""
+
+    gain: Array
+    white: Array
+    flicker: Array
+    q2: Array
+    moment: Array
+
+    def variance(self, standard: Array, count: Array) -> Array:
+        """v(n) of the docstring of `GDP`; ``standard`` is the square of one estimate's standard error."""
+        return (standard + self.q2 * self.moment) * self.white[count] + self.q2 * self.flicker[count]
 
 
 class _State(NamedTuple):
