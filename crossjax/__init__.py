@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from crossjax import devices, images, presets
 from crossjax._pytree import replace, spec
 from crossjax.circuits import ADC, DAC, Wires, percentile_range, wires
-from crossjax.compensation import calibrate_ranges
+from crossjax.compensation import calibrate_ranges, typical_ranges
 from crossjax.devices import Device, Faults
 from crossjax.population import stream
 from crossjax.programming import (
@@ -80,6 +80,7 @@ __all__ = [
     "spec",
     "stream",
     "training",
+    "typical_ranges",
     "weights_at",
     "wires",
 ]  # fmt: skip

@@ -6,10 +6,12 @@ remembers of the day it was programmed.
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 from jax import Array
 
 from crossjax._pytree import replace
+from crossjax._random import normal
 from crossjax.circuits.converters import percentile_range
 from crossjax.tiles.mvm import as_inputs, line_sums, signals
 from crossjax.tiles.tile import Tile, check_weights, ideal_lines, normalise
@@ -45,3 +47,22 @@ def calibrate_ranges(tile: Tile, weights: Array, x: Array, percentile: float = 9
     if sums.shape[-1] > grid.c:  # the reference column of every tile
         used = np.concatenate([used, np.ones((grid.across, sums.shape[-1] - grid.c), bool)], axis=1)
     return replace(tile, **{"adc.range": percentile_range(sums[..., used], percentile)})
+
+
+def typical_ranges(tile: Tile, weights: Array, percentile: float = 99.995, vectors: int = 1024) -> Tile:
+    """The tile with an ADC range for these weights and Gaussian inputs of a third of the DAC's range.
+
+    What can be said before there are data: the DAC's range stays. On 256² Gaussian weights it is the range of the
+    HERMES preset; a layer of 27 inputs needs a third of it.
+
+    Args:
+        tile, weights, percentile: as for `calibrate_ranges`.
+        vectors: how many inputs are tried; always the same ones.
+
+    Raises:
+        ValueError: as `calibrate_ranges`.
+    """
+    full = 1.0 if tile.dac is None or tile.dac.scaling != "fixed" else tile.dac.range
+    x = normal(jax.random.key(0), (vectors, weights.shape[0])) * (full / 3.0)
+    tuned = calibrate_ranges(tile, weights, x, percentile)
+    return tile if tile.adc is None or tuned.adc is None else replace(tile, **{"adc.range": tuned.adc.range})

@@ -11,7 +11,7 @@ from jax import lax
 import crossjax as cx
 from crossjax.programming import SimulatedCore, method
 from crossjax.programming.core import iterate
-from crossjax.programming.methods import model_gradient
+from crossjax.programming.gdp import model_gradient
 
 RESNET = np.load(Path(__file__).parent / "data" / "resnet20_layer.npz")["weights"].astype(np.float32)
 WEIGHTS = {
@@ -204,7 +204,7 @@ class Instrument:
 )
 def test_an_instrument_is_programmed_by_the_same_methods(key, how, most):
     core, w = Instrument(64, 32), np.clip(np.random.default_rng(1).normal(size=(64, 32)), -3, 3) / 3
-    history = cx.program_core(key, core, w, how, write_noise=0.02, level=0.1)
+    history = cx.program_core(key, core, w, how, write_noise=0.02)
     x = np.random.default_rng(2).normal(size=(2000, 64)) / 3
     error = np.linalg.norm(x @ core._g * core._gain - x @ w) / np.linalg.norm(x @ w)
     assert error < most

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -60,40 +61,50 @@ def program_file(
 
 
 def program_matrix(key: Array, tile: cx.Tile, w: np.ndarray, how: Method, chips: int) -> dict[str, Any]:
-    """Errors of one matrix over a population of chips, streamed one chip at a time."""
+    """Errors of one matrix over a population of chips, streamed one chip at a time.
+
+    The ADC has the range that these weights need for Gaussian inputs.
+    """
     keys = jax.random.split(key, chips)
 
     @jax.jit
-    def run(keys: Array, w: Array) -> tuple[Array, Array, Array]:
-        def one(k: Array) -> tuple[Array, Array, Array]:
-            chip, history = cx.program(k, tile, w, how)
-            error = cx.mvm_error(named(k, "evaluation"), tile, chip, w)
-            return error, history.weight_error[-1], history.pulses[-1]
+    def run(keys: Array, w: Array) -> tuple[Array, ...]:
+        tuned = cx.typical_ranges(tile, w)
 
-        return lax.map(one, keys)
+        def one(k: Array) -> tuple[Array, ...]:
+            chip, history = cx.program(k, tuned, w, how)
+            error = cx.mvm_error(named(k, "evaluation"), tuned, chip, w)
+            return error, *(a[-1] for a in (history.weight_error, history.pulses, history.mvms, history.reads))
+
+        full = jnp.nan if tuned.adc is None else tuned.adc.range
+        return *lax.map(one, keys), jnp.asarray(full)
 
     begin = time.perf_counter()
-    error, weight_error, pulses = jax.block_until_ready(run(keys, w))
+    error, weight_error, pulses, mvms, reads, full = jax.block_until_ready(run(keys, w))
     shape = (w.shape[0], w.shape[1])
     grid = tile.grid(shape)
     return {
         "rows": w.shape[0], "cols": w.shape[1], "tiles": grid.down * grid.across,
         "devices": tile.devices_for(shape), "mvm_error": error, "weight_error": weight_error,
-        "pulses": pulses, "seconds": time.perf_counter() - begin,
+        "pulses": pulses, "mvms": mvms, "reads": reads, "adc_range": None if np.isnan(full) else float(full),
+        "seconds": time.perf_counter() - begin,
     }  # fmt: skip
 
 
 def write(run: report.Run, results: dict[str, dict[str, Any]], skipped: dict[str, str], method_name: str) -> Path:
     """Table, CSV, plot, result.json and report.html."""
+    ideal = all(r["adc_range"] is None for r in results.values())
     run.table(
         f"{len(results)} matrices by {plots.LABELS[method_name]} programming"
-        + (f" ({len(skipped)} other tensors left out)" if skipped else ""),
-        ["matrix", "shape", "tiles", "MVM error", "weight error", "pulses a weight", "s"],
+        + (f" ({len(skipped)} other tensors left out)" if skipped else "")
+        + ("" if ideal else ", ADC ranges calibrated to the weights and Gaussian inputs"),
+        ["matrix", "shape", "tiles", "ADC range", "MVM error", "weight error", "pulses a weight", "MVMs", "s"],
         [
             [
-                name, f"{r['rows']}×{r['cols']}", r["tiles"], report.mean_sd(r["mvm_error"]),
+                name, f"{r['rows']}×{r['cols']}", r["tiles"],
+                "" if r["adc_range"] is None else f"{r['adc_range']:.2f}", report.mean_sd(r["mvm_error"]),
                 report.mean_sd(r["weight_error"]), f"{np.mean(r['pulses']) / (r['rows'] * r['cols']):.1f}",
-                f"{r['seconds']:.1f}",
+                f"{np.mean(r['mvms']):,.0f}", f"{r['seconds']:.1f}",
             ]
             for name, r in results.items()
         ],
@@ -102,8 +113,8 @@ def write(run: report.Run, results: dict[str, dict[str, Any]], skipped: dict[str
     run.csv(
         "matrices",
         {"matrix": names}
-        | {k: [r[k] for r in rows] for k in ("rows", "cols", "tiles", "devices", "seconds")}
-        | {k: [float(np.mean(r[k])) for r in rows] for k in ("mvm_error", "weight_error", "pulses")},
+        | {k: [r[k] for r in rows] for k in ("rows", "cols", "tiles", "devices", "adc_range", "seconds")}
+        | {k: [float(np.mean(r[k])) for r in rows] for k in ("mvm_error", "weight_error", "pulses", "mvms", "reads")},
     )
     figure, (axis,) = plots.new(1, width=max(4.6, 0.32 * len(names) + 1.5), height=3.8)
     errors = [np.asarray(r["mvm_error"], float) for r in rows]

@@ -36,12 +36,13 @@ def quickstart(out: Path | None = None, *, chips: int = 8, seed: int = 0, force:
     """
     if chips < 1:
         raise ValueError(f"chips must be at least 1, got {chips}")
-    inputs = {"chips": chips, "seed": seed, "tile": "hermes, 8-bit ADC, 3 % column gain spread", "network": SIZES}
+    tile = "hermes, 3 % column gain spread, converter ranges calibrated to the network"
+    inputs = {"chips": chips, "seed": seed, "tile": tile, "network": SIZES}
     with report.open_run("quickstart", out, inputs, force=force) as run:
         key = jax.random.key(seed)
         train, test = data(named(key, "split"))
         params = train_network(named(key, "network"), *train)
-        ranges = [float(jnp.max(jnp.abs(x))) for x in activations(params, train[0])]
+        tiles = hardware(params, train[0])
         digital = float(accuracy(forward(params, test[0]), test[1]))
         keys = jax.random.split(named(key, "chips"), chips)
 
@@ -50,9 +51,11 @@ def quickstart(out: Path | None = None, *, chips: int = 8, seed: int = 0, force:
             bar = progress.add_task("programming", total=len(METHODS))
             for name in METHODS:
                 progress.update(bar, description=f"programming {chips} chips: {plots.LABELS[name]}")
-                results[name] = run.stage(name, lambda name=name: measure(keys, METHODS[name](), params, ranges, test))
+                results[name] = run.stage(name, lambda name=name: measure(keys, METHODS[name](), params, tiles, test))
                 progress.advance(bar)
-        return write(run, results, digital, chips)
+        x = activations(params, test[0])[LAYER]
+        perfect = run.stage("perfect", lambda: {"mvm_error": perfect_error(keys, tiles[LAYER], params[LAYER][0], x)})
+        return write(run, results, np.array(perfect["mvm_error"]), digital, chips)
 
 
 def data(key: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
@@ -110,17 +113,28 @@ def accuracy(logits: Array, labels: Array) -> Array:
     return jnp.mean(jnp.argmax(logits, axis=-1) == labels)
 
 
-def hardware(input_range: float) -> cx.Tile:
-    """The core of the studies of gradient-descent programming: HERMES, 8-bit ADC, 3 % spread of column gains."""
+def hardware(params: Params, x: Array) -> list[cx.Tile]:
+    """Every layer's core: HERMES with 3 % spread of column gains, the ranges of its converters calibrated."""
     tile = cx.presets.hermes(gain=0.03)
-    return cx.replace(tile, **{"dac.range": input_range, "adc.levels": None, "adc.bits": 8})
+    layers = zip(params, activations(params, x), strict=True)
+    return [cx.calibrate_ranges(tile, w, inputs) for (w, _), inputs in layers]
+
+
+def perfect_error(keys: Array, tile: cx.Tile, w: Array, x: Array) -> Array:
+    """MVM error at the first of the times of perfectly written weights, without gain spread: the floor, by chip."""
+    tile = cx.replace(tile, **{"adc.gain": None})
+
+    @jax.jit
+    def one(key: Array) -> Array:
+        return cx.mvm_error(named(key, "age"), tile, cx.program(key, tile, w, cx.Exact())[0], w, x, TIMES[0])
+
+    return lax.map(one, keys)
 
 
 def measure(
-    keys: Array, method: Method, params: Params, ranges: list[float], test: tuple[Array, Array]
+    keys: Array, method: Method, params: Params, tiles: list[cx.Tile], test: tuple[Array, Array]
 ) -> dict[str, Any]:
     """Program the network on a population of chips; accuracy and MVM error at every time, with and without GDC."""
-    tiles = [hardware(r) for r in ranges]
     inputs = activations(params, test[0])
 
     @jax.jit
@@ -152,25 +166,29 @@ def measure(
     bare, mvm_bare = lax.map(lambda a: age(*a), (keys, [cx.replace(c, reference=None) for c in chips]))
     return {
         "history": history.mvm_error, "weight_error": history.weight_error[:, -1], "pulses": history.pulses[:, -1],
+        "mvms": history.mvms[:, -1], "reads": history.reads[:, -1],
         "seconds": seconds / len(keys), "accuracy": aged, "mvm_error": mvm, "accuracy_none": bare,
         "mvm_error_none": mvm_bare,
     }  # fmt: skip
 
 
-def write(run: report.Run, results: dict[str, dict[str, Any]], digital: float, chips: int) -> Path:
+def write(run: report.Run, results: dict[str, dict[str, Any]], perfect: np.ndarray, digital: float, chips: int) -> Path:
     """Table, CSV, plots, result.json and report.html."""
-    times = list(TIMES)
+    times, weights = list(TIMES), SIZES[LAYER] * SIZES[LAYER + 1]
     run.table(
         f"A {SIZES[LAYER]} × {SIZES[LAYER + 1]} layer on {chips} HERMES chips",
-        ["method", "weight error", "MVM error at 25 s", "pulses", "s a network", "accuracy at 25 s", "at 1 y"],
+        ["method", "MVM error at 25 s", "weight error", "pulses a weight", "MVMs", "reads a weight", "s a network",
+         "accuracy at 25 s", "at 1 y"],
         [
             [
-                plots.LABELS[name], report.mean_sd(r["weight_error"]), report.mean_sd(np.array(r["mvm_error"])[:, 0]),
-                f"{np.mean(r['pulses']):,.0f}", f"{r['seconds']:.2f}",
+                plots.LABELS[name], report.mean_sd(np.array(r["mvm_error"])[:, 0]), report.mean_sd(r["weight_error"]),
+                f"{np.mean(r['pulses']) / weights:.1f}", f"{np.mean(r['mvms']):,.0f}",
+                f"{np.mean(r['reads']) / weights:.0f}", f"{r['seconds']:.2f}",
                 *(report.mean_sd(100 * np.array(r["accuracy"])[:, k], 1) + " %" for k in (0, -1)),
             ]
             for name, r in results.items()
-        ],
+        ]
+        + [["perfect weights, equal gains", report.mean_sd(perfect), "0", "", "", "", "", "", ""]],
     )  # fmt: skip
     curves = {
         f"{name}_{what}": np.mean(r[what], axis=0)
@@ -196,14 +214,19 @@ def write(run: report.Run, results: dict[str, dict[str, Any]], digital: float, c
     axes[2].text(times[0], 100 * digital, "digital", va="bottom", fontsize=8)
     run.plot("quickstart", figure)
 
-    error = {name: float(np.mean(np.array(r["mvm_error"])[:, 0])) for name, r in results.items()}
+    chip_error = {name: np.array(r["mvm_error"])[:, 0] for name, r in results.items()}
+    error = {name: float(np.mean(e)) for name, e in chip_error.items()}
+    excess = {name: e**2 - np.median(perfect) ** 2 for name, e in chip_error.items()}
     gdp = results["gdp"]
     return run.finish(
         [
             report.figure("mvm_error_one_shot", error["one-shot"]),
             report.figure("mvm_error_iterative", error["iterative"]),
             report.figure("mvm_error_gdp", error["gdp"]),
+            report.figure("mvm_error_perfect_weights", float(np.median(perfect))),
             report.figure("gdp_over_iterative", error["gdp"] / error["iterative"]),
+            report.figure("gdp_excess_over_iterative", float(np.median(excess["gdp"] / excess["iterative"]))),
+            report.figure("one_shot_over_iterative", error["one-shot"] / error["iterative"]),
             report.figure("accuracy_digital", digital),
             report.figure("accuracy_1y_gdc", float(np.mean(np.array(gdp["accuracy"])[:, -1]))),
             report.figure("accuracy_1y_none", float(np.mean(np.array(gdp["accuracy_none"])[:, -1]))),

@@ -13,30 +13,55 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array, lax
 
 from crossjax._pytree import replace
 from crossjax._random import named
-from crossjax.nn.convert import Model, advance, layers, matrices, ops, set_key
+from crossjax.nn.convert import Model, advance, calibrate, layers, matrices, ops, set_key, with_typical_ranges
 from crossjax.nn.ops import Conducting, Programmed
 from crossjax.programming import History, Method, OneShot
 from crossjax.programming import program as program_matrix
 from crossjax.tiles.mvm import read as read_chip
 
 
-def program(key: Array, model: Model, method: Method = OneShot()) -> tuple[Model, dict[str, History]]:
+def program(
+    key: Array,
+    model: Model,
+    method: Method = OneShot(),
+    *,
+    data: Sequence[Any] | None = None,
+    ranges: str = "calibrate",
+    report: Callable[[str], None] | None = print,
+) -> tuple[Model, dict[str, History]]:
     """A copy of a network whose layers are programmed into chips, and the history of every layer's programming.
 
     Args:
         key: randomness of the chips and of their programming.
         model: a network on tiles.
         method: `OneShot`, `Iterative`, `GDP`, or your own.
+        data: what the model is called with, a batch of typical data: the ranges of all converters are calibrated to
+            it first (see `calibrate`).
+        ranges: without data, "calibrate" gives the ADCs of layers that were never calibrated the ranges that their
+            weights need for Gaussian inputs (`crossjax.typical_ranges`); "keep" leaves them as they are.
+        report: what to do with the line that says so; None for silence.
 
     Raises:
-        ValueError: for weights that are not finite, or a network without tiles.
+        ValueError: for weights that are not finite, a network without tiles, or an unknown choice of ranges.
     """
+    if ranges not in ("calibrate", "keep"):
+        raise ValueError(f"ranges must be 'calibrate' or 'keep', got {ranges!r}")
+    if data is not None:
+        model = calibrate(model, *data)
+    elif ranges == "calibrate":
+        model, found = with_typical_ranges(model)
+        if report is not None and found and not any(isinstance(r, jax.core.Tracer) for r in found.values()):
+            report(
+                "ADC ranges for Gaussian inputs: " + ", ".join(f"{n} {float(r):.3g}" for n, r in found.items())
+                + ". Input ranges are as given; program(…, data=(x,)) calibrates both to data"
+            )  # fmt: skip
     chip, histories = nnx.clone(model), {}
     for name, layer, op in layers(chip):
         tile, weights = op.hardware(), matrices(layer, op)
@@ -134,6 +159,7 @@ def evaluate(
     times: Sequence[float] = (0.0,),
     method: Method = OneShot(),
     compensate: bool = True,
+    ranges: str = "calibrate",
     batch: int = 1,
 ) -> Any:
     """What ``measure`` finds in a population of chips at several times, as one computation.
@@ -148,6 +174,7 @@ def evaluate(
         times: seconds after the first read.
         method: how they are programmed.
         compensate: see `read`.
+        ranges: see `program`.
         batch: how many chips and times are computed side by side; 1 streams them, the least memory, and the
             fastest for convolutions on a CPU.
 
@@ -161,17 +188,22 @@ def evaluate(
         raise ValueError(
             f"evaluate needs at least one chip, a batch of at least 1 and times ≥ 0 s, got {chips}, {batch} and {times}"
         )
+    if ranges == "calibrate":
+        model, _ = with_typical_ranges(model)
     graph, state = nnx.split(model)
+
+    def programmed(k: Array, state: nnx.State) -> Any:
+        return program(k, nnx.merge(graph, state), method, ranges="keep")[0]
 
     @jax.jit
     def build(keys: Array, state: nnx.State) -> Any:
         def one(k: Array) -> Any:
-            return nnx.state(program(named(k, "program"), nnx.merge(graph, state), method)[0])
+            return nnx.state(programmed(named(k, "program"), state))
 
         return lax.map(one, keys)
 
     keys = jax.random.split(key, chips)
-    made = nnx.graphdef(jax.eval_shape(lambda k: program(k, nnx.merge(graph, state), method)[0], key))
+    made = nnx.graphdef(jax.eval_shape(lambda k: programmed(k, state), key))
     population = build(keys, state)
 
     @jax.jit
@@ -206,5 +238,7 @@ def logits(model: Any, images: Array, batch: int = 500) -> Array:
 
 
 def accuracy(model: Any, images: Array, labels: Array, batch: int = 500) -> Array:
-    """Fraction of images (n, …) whose largest output is their label (n,)."""
-    return jnp.mean(jnp.argmax(logits(model, images, min(batch, images.shape[0])), axis=-1) == labels)
+    """Fraction of images (n, …) whose largest output is their label (n,); NaN if an output is NaN."""
+    found = logits(model, images, min(batch, images.shape[0]))
+    right = jnp.mean(jnp.argmax(found, axis=-1) == labels)
+    return jnp.where(jnp.isnan(found).any(), jnp.nan, right)

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from crossjax._pytree import replace
 from crossjax._random import all_named, named
+from crossjax.compensation import typical_ranges
 from crossjax.nn.ops import ConvOp, EinsumOp, Embed, MatrixOp, Observed, Op
 from crossjax.tiles.injection import Injection
 from crossjax.tiles.tile import Tile
@@ -236,7 +237,35 @@ def calibrate(model: Model, *inputs: Any, percentile: float = 99.995) -> Model:
             if op.input_range is not None:
                 op.input_range.set_value(ranges[0])
         op.tile.set_value(tile if tile.adc is None else replace(tile, **{"adc.range": ranges[1]}))
+        op.calibrated = True
     return tuned
+
+
+@jax.jit
+def _typical_range(tile: Tile, matrices: Array) -> Array:
+    """The ADC range of a layer's matrices (groups, rows, cols) on one kind of tile."""
+
+    def one(w: Array) -> Array:
+        adc = typical_ranges(tile, w).adc
+        assert adc is not None
+        return jnp.asarray(adc.range)
+
+    return jnp.max(jax.vmap(one)(matrices))
+
+
+def with_typical_ranges(model: Model) -> tuple[Model, dict[str, Array]]:
+    """A copy whose ADCs have the ranges of `crossjax.typical_ranges`, and those ranges by layer.
+
+    Layers that were calibrated to data stay as they are.
+    """
+    tuned, found = nnx.clone(model), {}
+    for name, layer, op in layers(tuned):
+        tile: Tile = op.hardware()
+        if op.calibrated or tile.adc is None:
+            continue
+        found[name] = _typical_range(tile, matrices(layer, op))
+        op.tile.set_value(replace(op.tile.get_value(), **{"adc.range": found[name]}))
+    return tuned, found
 
 
 # ------------------------------------------------------------------------------------------------ accounts

@@ -72,6 +72,7 @@ class Op(nnx.Module):
         deterministic: no injected noise (``model.eval()`` sets it, ``model.train()`` clears it).
         digital: compute the exact product instead.
         observe: percentile of inputs and sums to measure, and compute the exact product; None does not.
+        calibrated: the ranges of the converters come from data.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Op(nnx.Module):
         self.deterministic = False
         self.digital = False
         self.observe: float | None = None
+        self.calibrated = False
 
     def hardware(self) -> Tile:
         """The tile as it is now, learned input range included."""
