@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import crossjax as cx
-from crossjax.circuits.network import DRIVES, SENSES
+from crossjax.circuits.lines import DRIVES, SENSES
 from crossjax.circuits.wires import (
     CubicLaw,
     NotConvergedError,

@@ -26,20 +26,22 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from crossjax._pytree import check_choice, check_range, spec, static
-from crossjax.circuits import star
-from crossjax.circuits.network import (
+from crossjax.circuits import nodal, star
+from crossjax.circuits.laws import CubicLaw, SinhLaw
+from crossjax.circuits.lines import (
     DRIVES,
     SENSES,
     Network,
-    NotConvergedError,
-    Solution,
+    beyond,
     check_conductances,
     drop,
     flips,
+    mended,
     mirror,
     network,
-    solve,
+    way,
 )
+from crossjax.circuits.network import NotConvergedError, Solution, solve
 
 
 @spec
@@ -79,10 +81,9 @@ class Wires:
         """Effective conductances of the devices of cells, (devices, …, rows, cols) in µS, all arrays at once."""
 
         def one(a: Array) -> Array:
-            return effective_conductance(
-                a, self.r_word, self.r_bit, r_driver=self.r_driver, r_sense=self.r_sense, drive=self.drive,
-                sense=self.sense,
-            )  # fmt: skip
+            a = check_conductances(a, question=False)  # a tile's devices are in µS, and may all be RESET
+            ends = self.r_driver, self.r_sense, self.drive, self.sense
+            return _conductance(a, a, self.r_word, self.r_bit, *ends)
 
         array = jnp.moveaxis(g, 0, -1).reshape(*g.shape[1:-1], -1) if self.pairs == "interleaved" else g
         flat = array.reshape(-1, *array.shape[-2:])
@@ -121,17 +122,35 @@ def effective_conductance(
     Raises:
         ValueError: for negative or non-finite numbers, wrong shapes or unknown ends.
     """
-    a = check_conductances(g)
+    return _conductance(check_conductances(g), g, r_word, r_bit, r_driver, r_sense, drive, sense)
+
+
+def _conductance(
+    a: Array, given: ArrayLike, r_word: ArrayLike, r_bit: ArrayLike, r_driver: ArrayLike | None,
+    r_sense: ArrayLike | None, drive: str, sense: str,
+) -> Array:  # fmt: skip
     shape = (a.shape[0], a.shape[1])
     net = network(shape, r_word, r_bit, r_driver, r_sense, drive, sense, a.dtype)
-    return _effective(a, net, flips(drive, sense))
+    how = way(given, a.dtype, shape, r_word, r_bit, r_driver, r_sense)
+    return _effective(a, net, flips(drive, sense), how)
 
 
-@partial(jax.jit, static_argnums=2)
-def _effective(g: Array, net: Network, flip: tuple[bool, bool]) -> Array:
+@partial(jax.jit, static_argnums=(2, 3))
+def _effective(g: Array, net: Network, flip: tuple[bool, bool], how: str) -> Array:
     g = mirror(g, flip)
+    if how == "nodal":
+        return mirror(nodal.conductance_map(g, net), flip)
+    if how == "either":
+        both = nodal.conductance_map, lambda g, net: _merged(g, mended(net))
+        return mirror(lax.cond(beyond(g, net), *both, g, net), flip)
+    effective = _merged(g, net)
+    return mirror(jnp.where(beyond(g, net), jnp.nan, effective) if how == "guarded" else effective, flip)
+
+
+def _merged(g: Array, net: Network) -> Array:
+    """The map of lines that are whole, in the orientation of the drawing."""
     if net.right is None and net.top is None:
-        return mirror(star.conductance_map(g, net.word, net.bit), flip)
+        return star.conductance_map(g, net.word, net.bit)
     (m, n), block = g.shape, star.block_map(g, net.word, net.bit)
     left, bottom = slice(0, m), slice(2 * m + n, None)
     # unknown: current leaving on the right, current entering at the top; conditions at those ends, V on all rows
@@ -156,7 +175,7 @@ def _effective(g: Array, net: Network, flip: tuple[bool, bool]) -> Array:
     current = block[bottom, left] + block[bottom, m : 2 * m + n] @ unknown
     if net.top is not None:
         current = current - unknown[m:]
-    return mirror(current.T, flip)
+    return current.T
 
 
 def currents(
@@ -182,27 +201,7 @@ def currents(
     return v @ effective_conductance(g, r_word, r_bit, **ends)  # type: ignore[arg-type]
 
 
-# ------------------------------------------------------------------------- device laws, approximations
-
-
-@spec
-class SinhLaw:
-    """f(v) = sinh(α v) / α: hopping conduction. α in 1/V, not 0."""
-
-    alpha: float
-
-    def __call__(self, v: Array) -> Array:  # noqa: D102
-        return jnp.sinh(self.alpha * v) / self.alpha
-
-
-@spec
-class CubicLaw:
-    """f(v) = v + b v³, b in 1/V²."""
-
-    b: float
-
-    def __call__(self, v: Array) -> Array:  # noqa: D102
-        return v + self.b * v**3
+# ------------------------------------------------------------------------------- approximations
 
 
 def first_order_conductance(g: ArrayLike, r_word: float, r_bit: float) -> Array:
