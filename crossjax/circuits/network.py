@@ -66,7 +66,7 @@ def solve(
     g: ArrayLike, v: ArrayLike, r_word: ArrayLike, r_bit: ArrayLike, *, r_driver: ArrayLike | None = None,
     r_sense: ArrayLike | None = None, v_sense: ArrayLike = 0.0, drive: str = "left", sense: str = "bottom",
     law: Callable[[Array], Array] | None = None, tolerance: float | None = None, max_iterations: int = 500,
-    max_newton: int = 30,
+    max_newton: int = 100,
 ) -> Solution:  # fmt: skip
     """Currents, node voltages and power of a crossbar for a few input vectors.
 
@@ -131,9 +131,10 @@ def _reason(found: Solution, law: object, limit: float, how: newton.Accuracy) ->
         )
     device = float(jnp.max(jnp.abs(found.word - found.bit)))
     return (
-        f"the device law is too nonlinear for its solution to be found: relative residual {worst:.2g} is above"
-        f" {limit:.2g} after {int(jnp.max(found.iterations))} of {how.newton} Newton steps, with up to {device:.3g} V at"
-        " a device. The law must be finite, smooth and increasing at these voltages, f(0) = 0: check it, or lower them"
+        f"the device law is too nonlinear for its solution to be found: relative residual {worst:.2g} is"
+        f" above {limit:.2g} after {int(jnp.max(found.iterations))} of {how.newton} Newton steps, with up to"
+        f" {device:.3g} V at a device. The law must be finite, smooth and increasing at these voltages, f(0) = 0: check"
+        " it, or lower them"
     )
 
 

@@ -6,7 +6,8 @@ too low lands where currents are astronomical, and comes back by 25 mV a step. T
 
 * a start from the devices one by one, x + (Z G) f(x) = e, as if all of a line carried the same multiple of G;
 * no device goes further than to the current that the linear model of the step gives it (as SPICE limits junctions);
-* a step that does not come closer to a solution is halved (where no line is broken).
+* a step that does not come closer to a solution is halved, and at last replaced by Newton's own, halved until it does
+  (where no line is broken).
 
 float64 always: currents of steep laws span more than float32 holds, sinh overflows it at α v = 88.
 """
@@ -24,7 +25,7 @@ from crossjax.circuits import nodal
 from crossjax.circuits.conjugate import device_voltages
 from crossjax.circuits.lines import Network, drop, mended
 
-BISECTIONS, HALVINGS = 50, 12
+BISECTIONS = 50
 
 
 class Problem(NamedTuple):
@@ -107,14 +108,22 @@ def _step(x: Array, p: Problem, islands: nodal.Islands | None, how: Accuracy) ->
         return x + delta, jnp.linalg.norm(full - x)
     before = jnp.linalg.norm(_miss(x, p))
 
-    def worse(state: tuple[Array, Array, Array]) -> Array:
-        return (state[2] < HALVINGS) & ~(state[1] < before)
+    def search(direction: Array, halvings: int) -> tuple[Array, Array]:
+        """The direction, halved until the residual is smaller than before, and the residual there."""
 
-    def halve(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        half = state[0] / 2
-        return half, jnp.linalg.norm(_miss(x + half, p)), state[2] + 1
+        def halve(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+            half = state[0] / 2
+            return half, jnp.linalg.norm(_miss(x + half, p)), state[2] + 1
 
-    delta, after, _ = lax.while_loop(worse, halve, (delta, jnp.linalg.norm(_miss(x + delta, p)), jnp.asarray(0)))
+        def worse(state: tuple[Array, Array, Array]) -> Array:
+            return (state[2] < halvings) & ~(state[1] < before)
+
+        first = (direction, jnp.linalg.norm(_miss(x + direction, p)), jnp.asarray(0))
+        return lax.while_loop(worse, halve, first)[:2]
+
+    delta, after = search(delta, 4)
+    # Newton's own direction leads down from everywhere, if only a little
+    delta, after = lax.cond(after < before, lambda: (delta, after), lambda: search(full - x, 40))
     return x + delta, after
 
 

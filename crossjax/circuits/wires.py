@@ -21,7 +21,9 @@ from __future__ import annotations
 from functools import partial
 
 import jax
+import jax.core
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
@@ -211,6 +213,11 @@ def first_order_conductance(g: ArrayLike, r_word: float, r_bit: float) -> Array:
     64, 2.4 % at 128 (without any correction 1.0, 3.7 and 15 %). The error grows with the square of r.
     """
     a = check_conductances(g)
+    for r in (r_word, r_bit):
+        if not isinstance(r, jax.core.Tracer) and np.isinf(r).any():
+            raise ValueError(
+                "first_order_conductance is for small resistances, not broken lines: effective_conductance"
+            )
     net = network((a.shape[0], a.shape[1]), r_word, r_bit, None, None, "left", "bottom", a.dtype)
     unit = jnp.broadcast_to(jnp.eye(a.shape[0], dtype=a.dtype)[..., None], (a.shape[0], *a.shape))
     word, bit = drop(a * unit, net)
