@@ -173,7 +173,12 @@ def beyond(g: Array, net: Network) -> Array:
     total = jnp.max(jnp.sum(net.word, axis=1)) + jnp.max(jnp.sum(net.bit, axis=0))
     for end in (net.right, net.top):
         total = total if end is None else total + jnp.max(end)
-    return ~((jnp.max(g) * total <= limit(g.dtype)) & (jnp.min(g) >= 0))
+    return ~((jnp.max(g) * total <= limit(g.dtype)) & valid(g, net))
+
+
+def valid(g: Array, net: Network) -> Array:
+    """Whether no conductance and no resistance is negative or NaN, which only concrete numbers are refused for."""
+    return jnp.all(jnp.stack([jnp.all(a >= 0) for a in (g, *net) if a is not None]))
 
 
 def mended(net: Network) -> Network:

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from crossjax.circuits.lines import Network, in_double
+from crossjax.circuits.lines import Network, in_double, valid
 
 
 class Islands(NamedTuple):
@@ -130,6 +130,7 @@ def voltages(g: Array, applied: Array, net: Network) -> tuple[Array, Array, Arra
         net: the lines.
     """
     apart = islands(g, net)
+    applied = jnp.where(valid(g, net), applied, jnp.nan)
     word, bit = shifts(g, g * jnp.where(apart.word, 0.0, applied), net, apart)
     return jnp.where(apart.word, 0.0, applied) + word - bit, word, bit
 
