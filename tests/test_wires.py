@@ -475,7 +475,9 @@ def test_nonlinear_devices_on_broken_lines(x64, law):
         found = solve(g, v, jnp.where(np.isinf(r[0]), jnp.inf, word), r[1], law=law, **terminals(r, "left", "bottom"))
         return jnp.sum(jnp.sin(found.currents / 100))
 
-    check_gradients(jax.jit(total), (g, np.where(np.isinf(r[0]), 1.0, r[0]), law), rtol=1e-5, atol=1e-8, step=1e-5, samples=3)
+    check_gradients(
+        jax.jit(total), (g, np.where(np.isinf(r[0]), 1.0, r[0]), law), rtol=1e-5, atol=1e-8, step=1e-5, samples=3
+    )
 
 
 # ----------------------------------------------------------------------------- strong nonlinearities

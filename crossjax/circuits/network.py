@@ -177,9 +177,7 @@ def _solve(
     if how == "nodal":
         found = slow(*args)
     elif how == "either":
-        found = lax.cond(
-            beyond(g, net), slow, lambda g, v, ground, net, law: fast(g, v, ground, mended(net), law), *args
-        )
+        found = lax.cond(beyond(g, net), slow, fast_if_whole, *args)
     else:
         found = fast(*args)
         if how == "guarded":
@@ -216,4 +214,4 @@ def _any(
     if broken:  # a part that nothing holds at a voltage
         apart = nodal.islands(g, net)
         word, bit = jnp.where(apart.word, 0.0, word), jnp.where(apart.bit, 0.0, bit)
-    return Solution(currents, word, bit, power, away.reshape(v.shape[:-1]), count)
+    return Solution(currents, word, bit, power, away.reshape(v.shape[:-1]), lax.convert_element_type(count, jnp.int32))
