@@ -1,7 +1,7 @@
 """The resistive network of a crossbar for a few input vectors: currents, node voltages, power, nonlinear devices.
 
-Conjugate gradients on the device voltages, which see a network of M N unknowns whose condition is mild however large
-the array; Newton's method around them. Derivatives come from the adjoint equation and from the solution itself, never
+Conjugate gradients on the device voltages (`conjugate`), which see a network of M N unknowns whose condition is mild
+however large the array; Newton's method around them (`newton`); elimination where lines are broken (`nodal`). Derivatives come from the adjoint equation and from the solution itself, never
 from the iterations. `crossjax.circuits.wires` has the drawing, the units and the whole linear map.
 """
 
@@ -71,7 +71,8 @@ def solve(
     """Currents, node voltages and power of a crossbar for a few input vectors.
 
     Conjugate gradients on the device voltages, for all vectors at once. Nonlinear devices, I = G f(v), by
-    Newton's method around it, with gradients of the solution itself (implicit differentiation).
+    Newton's method around it (`newton`: in float64, one vector after the other), with gradients of the solution itself
+    (implicit differentiation). Broken lines (r = ∞) by elimination; what nothing holds at a voltage is given as 0 V.
 
     Args:
         g: conductances (M, N), µS.
@@ -87,8 +88,12 @@ def solve(
         The `Solution`. Where it did not converge under a transformation, its values are NaN.
 
     Raises:
-        ValueError: for negative or non-finite numbers, wrong shapes or unknown ends.
+        ValueError: for negative or NaN numbers, infinite conductances or voltages, wrong shapes or unknown ends.
         NotConvergedError: if the residual stays above the tolerance.
+        OverflowError: if the law's currents are larger than the floats of ``g`` can be (NaN under a transformation).
+
+    Warns:
+        UserWarning: if the conductances look like siemens (the largest is below 1e-3 µS).
     """
     a = check_conductances(g)
     check_numbers("v", v, "V")
