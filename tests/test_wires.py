@@ -376,8 +376,9 @@ def test_ends_without_numbers_of_their_own_have_the_first_columns_and_the_last_r
     np.testing.assert_allclose(ours, same, rtol=1e-12)
 
 
-@pytest.mark.parametrize("drive, sense", ENDS)
-@pytest.mark.parametrize("broken", [False, True], ids=["whole", "broken"])
+@pytest.mark.parametrize(
+    "drive, sense, broken", [(*e, False) for e in ENDS] + [(*e, True) for e in (ENDS[0], ENDS[4], ENDS[8])]
+)
 def test_gradients_by_every_resistance_at_every_choice_of_ends(x64, drive, sense, broken):
     r, v = resistances("segment", 3, 4), jnp.asarray([0.1, -0.2, 0.15])
     pattern = jnp.asarray(np.random.default_rng(1).normal(size=(3, 4)))
@@ -626,6 +627,30 @@ def test_a_tile_computes_what_its_network_conducts(x64, key, pairs, subtract):
     np.testing.assert_allclose(
         cx.mvm(key, tile, chip, x), x @ (plus - minus) / 25.0 * chip.scale[0, 0], rtol=1e-9, atol=1e-9
     )
+
+
+def test_a_static_drop_is_the_published_one_on_every_tile_of_a_matrix(x64, key):
+    """37 rows on tiles of 16: three of 13, the last row of the last tile unused and nearest to the sense node."""
+    drop = cx.wires.StaticDrop(segment=50.0, g_ref=25.0)
+    tile = cx.Tile(16, 8, device=cx.devices.ideal(), wires=drop, compensation=None)
+    w, x = jax.random.normal(key, (37, 6)), jax.random.normal(jax.random.key(1), (4, 37))
+    chip, _ = cx.program(key, tile, w)
+    wanted = 0.0
+    for k, scale in enumerate(chip.scale[:, 0]):
+        rows = np.s_[13 * k : 13 * k + 13]
+        part, u = np.pad(w, ((0, 2), (0, 0)))[rows] / scale, np.pad(x, ((0, 0), (0, 2)))[:, rows]
+        wanted += rasch_drop(jnp.asarray(part), jnp.asarray(u), segment=50.0, g_max=25.0) * scale
+    np.testing.assert_allclose(cx.mvm(key, tile, chip, x), wanted, rtol=1e-9)
+    off = cx.replace(tile, wires=None)
+    none = cx.replace(tile, **{"wires.segment": 0.0})
+    np.testing.assert_allclose(cx.mvm(key, none, chip, x), cx.mvm(key, off, chip, x), rtol=1e-12)
+    assert float(jnp.abs(cx.mvm(key, off, chip, x) - wanted).max()) > 1e-3
+
+    def loss(args):
+        x, drop = args
+        return jnp.sum(jnp.sin(cx.mvm(key, cx.replace(tile, wires=drop), chip, x)))
+
+    check_gradients(jax.jit(loss), (x, drop), rtol=1e-6, step=1e-6)
 
 
 def test_a_network_trains_through_its_wires(x64, key):

@@ -1,8 +1,9 @@
 """The resistive network of a crossbar for a few input vectors: currents, node voltages, power, nonlinear devices.
 
 Conjugate gradients on the device voltages (`conjugate`), which see a network of M N unknowns whose condition is mild
-however large the array; Newton's method around them (`newton`); elimination where lines are broken (`nodal`). Derivatives come from the adjoint equation and from the solution itself, never
-from the iterations. `crossjax.circuits.wires` has the drawing, the units and the whole linear map.
+however large the array; Newton's method around them (`newton`); elimination where lines are broken (`nodal`).
+Derivatives come from the adjoint equation and from the solution itself, never from the iterations.
+`crossjax.circuits.wires` has the drawing, the units and the whole linear map.
 """
 
 from __future__ import annotations

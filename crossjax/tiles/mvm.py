@@ -17,6 +17,7 @@ from crossjax._numerics import ratio, safe_sqrt
 from crossjax._pytree import replace
 from crossjax._random import named, normal
 from crossjax.circuits.converters import ColumnSpread
+from crossjax.circuits.wires import StaticDrop
 from crossjax.tiles.tile import Chip, Reading, Reference, Tile, drive, test_inputs
 
 
@@ -94,12 +95,16 @@ def forward(key: Array, tile: Tile, reading: Reading, u: Array, product: Product
     """
     product = product or line_sums
     x, times = signals(tile, u), None
+
+    def bit_lines(x: Array, w: Array) -> Array:
+        return _bit_lines(tile, x, w, product)
+
     if tile.adc is not None and tile.adc.on_saturation == "halve":
-        first = tile.adc.distort(product(x, reading.w), _per_vector(reading.columns))
+        first = tile.adc.distort(bit_lines(x, reading.w), _per_vector(reading.columns))
         times = tile.adc.halvings(first.reshape(*first.shape[:2], -1))
         sliced = tile.dac is not None and tile.dac.slice_bits is not None
         x = x / times if sliced else signals(tile, u / times)  # slices are already digits: their signal is halved
-    sums = product(x, reading.w)
+    sums = bit_lines(x, reading.w)
     variance = None if reading.variance is None else product(x * x, reading.variance)
     y = _convert(key, tile, reading.columns, sums, variance)
     if times is not None:
@@ -128,6 +133,11 @@ def line_sums(x: Array, w: Array) -> Array:
     else:
         y = jnp.einsum("dbr,drn->dbn", x, flat)
     return y.reshape(*y.shape[:2], *w.shape[2:])
+
+
+def _bit_lines(tile: Tile, x: Array, w: Array, product: Product = line_sums) -> Array:
+    """The sums that reach the converters, less what the lines of a `StaticDrop` lose of them."""
+    return tile.wires.sums(product, x, w) if isinstance(tile.wires, StaticDrop) else product(x, w)
 
 
 def _per_vector(columns: ColumnSpread | None) -> ColumnSpread:
@@ -212,7 +222,7 @@ def _read(key: Array, tile: Tile, chip: Chip, t: Array | float) -> Reading:
     reading = Reading(w, variance, chip.scale, chip.columns, chip.shape)
     if chip.reference is None or tile.compensation is None:
         return reading
-    now = line_sums(_calibration_inputs(tile, w.shape, chip.reference.drive), w)
+    now = _bit_lines(tile, _calibration_inputs(tile, w.shape, chip.reference.drive), w)
     return replace(reading, scale=chip.scale * drift_factor(named(key, "calibration"), tile, reading, now, chip))
 
 
@@ -243,7 +253,7 @@ def finish(key: Array, tile: Tile, chip: Chip, w: Array) -> Chip:
         return chip
     deviation = drive(tile, w)
     first = _read(named(key, "first read"), tile, chip, 0.0).w
-    sums = line_sums(_calibration_inputs(tile, first.shape, deviation), first)
+    sums = _bit_lines(tile, _calibration_inputs(tile, first.shape, deviation), first)
     return replace(chip, reference=Reference(sums, deviation))
 
 
