@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -46,9 +47,20 @@ def network(
             raise ValueError(f"{name} must be one of {', '.join(options)}, got {value!r}")
     m, n = shape
     word, bit = _segments("r_word", r_word, shape, 0, dtype), _segments("r_bit", r_bit, shape, 1, dtype)
+    driver = None if r_driver is None else _ends("r_driver", r_driver, m, "word line", dtype)
+    ground = None if r_sense is None else _ends("r_sense", r_sense, n, "bit line", dtype)
+    return _laid_out(word, bit, driver, ground, shape, drive, sense)
+
+
+@partial(jax.jit, static_argnums=(4, 5, 6), inline=True)
+def _laid_out(
+    word: Array, bit: Array, driver: Array | None, ground: Array | None, shape: tuple[int, int], drive: str, sense: str
+) -> Network:
+    """The network in the orientation of the drawing, of resistances in Ω that broadcast to what they are of."""
+    word, bit = jnp.broadcast_to(word * 1e-6, shape), jnp.broadcast_to(bit * 1e-6, shape)
     # the segment of column 0 is the driver's, that of the last row the sense node's, at whichever ends they are
-    driver = word[:, 0] if r_driver is None else _ends("r_driver", r_driver, m, "word line", dtype)
-    ground = bit[-1] if r_sense is None else _ends("r_sense", r_sense, n, "bit line", dtype)
+    driver = word[:, 0] if driver is None else jnp.broadcast_to(driver * 1e-6, shape[:1])
+    ground = bit[-1] if ground is None else jnp.broadcast_to(ground * 1e-6, shape[1:])
     flip = flips(drive, sense)
     if flip[0]:  # the segment to the left of a device is to its right, left of the next one, in mirrored columns
         word, bit, ground = jnp.roll(word[:, ::-1], 1, axis=1), bit[:, ::-1], ground[::-1]
@@ -59,29 +71,26 @@ def network(
 
 
 def _segments(name: str, value: ArrayLike, shape: tuple[int, int], line: int, dtype: np.dtype) -> Array:
-    """Resistances of all segments, MΩ, from one number, one per line or one per segment."""
-    a = _resistance(name, value, dtype)
+    """Resistances of all segments, Ω, from one number, one per line or one per segment; they broadcast to ``shape``."""
+    check_numbers(name, value, "Ω", low=0.0, infinite=True)
+    a = jnp.asarray(value, dtype)
     if a.ndim == 1 and a.shape[0] == shape[line]:
-        a = jnp.expand_dims(a, 1 - line)
-    elif a.ndim == 1 or a.ndim > 2 or any(s not in (1, t) for s, t in zip(a.shape, shape, strict=False)):
+        return jnp.expand_dims(a, 1 - line)
+    if a.ndim == 1 or a.ndim > 2 or any(s not in (1, t) for s, t in zip(a.shape, shape, strict=False)):
         kind = ("word", "bit")[line]
         raise ValueError(
             f"{name} must be a number, one number per {kind} line ({shape[line]},) or one per segment {shape} (or"
             f" {(shape[0], 1)}, {(1, shape[1])}: the same in every column, in every row), got shape {a.shape}"
         )
-    return jnp.broadcast_to(a, shape)
+    return a
 
 
 def _ends(name: str, value: ArrayLike, lines: int, kind: str, dtype: np.dtype) -> Array:
-    a = _resistance(name, value, dtype)
+    check_numbers(name, value, "Ω", low=0.0, infinite=True)
+    a = jnp.asarray(value, dtype)
     if a.ndim and a.shape != (lines,):
         raise ValueError(f"{name} must be a number or one number per {kind} ({lines},), got shape {a.shape}")
-    return jnp.broadcast_to(a, (lines,))
-
-
-def _resistance(name: str, value: ArrayLike, dtype: np.dtype) -> Array:
-    check_numbers(name, value, "Ω", low=0.0, infinite=True)
-    return jnp.asarray(value, dtype) * 1e-6
+    return a
 
 
 def check_numbers(name: str, value: ArrayLike, unit: str, low: float | None = None, infinite: bool = False) -> None:
