@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import crossjax as cx
-from crossjax.circuits.network import DRIVES, SENSES
+from crossjax.circuits.lines import DRIVES, SENSES
 from crossjax.circuits.wires import (
     CubicLaw,
     NotConvergedError,
@@ -40,35 +40,71 @@ def random_array(m, n, seed=0, low=1.0, high=25.0):
     return jnp.asarray(np.random.default_rng(seed).uniform(low, high, (m, n)))
 
 
-def nodal(g, v, r_word, r_bit, r_driver, r_sense, drive="left", sense="bottom"):
-    """Kirchhoff's equations of every node, solved densely: currents (vectors, N), µA. Written to be obvious."""
-    g = np.asarray(g)
-    m, n = g.shape
-    matrix, source = np.zeros((2 * m * n, 2 * m * n)), np.zeros((2 * m * n, len(v)))
+def nodal(g, v, r_word, r_bit, r_driver, r_sense, drive="left", sense="bottom", law=None):
+    """Kirchhoff's equations of every node, solved densely, for devices I = g f(v). Written to be obvious.
+
+    Resistances in the array's own geography: r_word[i, j] between columns j − 1 and j, r_bit[i, j] between rows i and
+    i + 1; infinite ones are left out. Returns currents (vectors, N) in µA, word and bit voltages, power in µW.
+    """
+    g = np.asarray(g, np.float64)
+    (m, n), v = g.shape, np.asarray(v, np.float64)
+    r_word, r_bit = (np.broadcast_to(r, (m, n)) for r in (r_word, r_bit))
+    r_driver, r_sense = np.broadcast_to(r_driver, m), np.broadcast_to(r_sense, n)
+    lines, source = np.zeros((2 * m * n, 2 * m * n)), np.zeros((2 * m * n, len(v)))
     word, bit = np.arange(m * n).reshape(m, n), m * n + np.arange(m * n).reshape(m, n)
 
-    def connect(a, b, conductance):
+    def connect(matrix, a, b, conductance):
         for p, q in ((a, b), (b, a)):
             matrix[p, p] += conductance
             matrix[p, q] -= conductance
 
     for i in range(m):
         for j in range(n):
-            connect(word[i, j], bit[i, j], g[i, j] * 1e-6)
             if j:
-                connect(word[i, j - 1], word[i, j], 1 / r_word)
+                connect(lines, word[i, j - 1], word[i, j], 1e6 / r_word[i, j])
             if i:
-                connect(bit[i - 1, j], bit[i, j], 1 / r_bit)
+                connect(lines, bit[i - 1, j], bit[i, j], 1e6 / r_bit[i - 1, j])
     for end in [0] * (drive != "right") + [n - 1] * (drive != "left"):
         for i in range(m):
-            matrix[word[i, end], word[i, end]] += 1 / r_driver
-            source[word[i, end]] += v[:, i] / r_driver
-    ends = [m - 1] * (sense != "top") + [0] * (sense != "bottom")
-    for end in ends:
+            lines[word[i, end], word[i, end]] += 1e6 / r_driver[i]
+            source[word[i, end]] += 1e6 * v[:, i] / r_driver[i]
+    for end in [m - 1] * (sense != "top") + [0] * (sense != "bottom"):
         for j in range(n):
-            matrix[bit[end, j], bit[end, j]] += 1 / r_sense
-    voltage = np.linalg.solve(matrix, source)
-    return 1e6 * sum(voltage[bit[end]].T / r_sense for end in ends)
+            lines[bit[end, j], bit[end, j]] += 1e6 / r_sense[j]
+
+    def solve_linear(matrix, right):  # least squares: islands float
+        return np.linalg.lstsq(matrix, right, rcond=1e-15)[0]
+
+    f, slope = law or (lambda x: x, lambda x: np.ones_like(x))
+    voltage = np.zeros((2 * m * n, len(v)))
+    for k in range(len(v)):
+        u = voltage[:, k]
+
+        def miss(u, k=k):
+            current = g * f(u[word] - u[bit])
+            left = lines @ u - source[:, k]
+            left[word] += current
+            left[bit] -= current
+            return left
+
+        for _ in range(500):
+            matrix, local = lines.copy(), g * slope(u[word] - u[bit])
+            for i in range(m):
+                for j in range(n):
+                    connect(matrix, word[i, j], bit[i, j], local[i, j])
+            step, t = solve_linear(matrix, -miss(u)), 1.0
+            with np.errstate(
+                over="ignore", invalid="ignore"
+            ):  # downhill in a convex potential: its slope along the step
+                while not miss(u + t * step) @ step <= 1e-9 * abs(miss(u) @ step):
+                    t *= 0.7
+            u = u + t * step
+            if np.abs(t * step).max() < 1e-15 * np.abs(v).max() or law is None:
+                break
+        voltage[:, k] = u
+    word, bit = (np.moveaxis(voltage[at], -1, 0) for at in (word, bit))
+    current = g * f(word - bit)
+    return current.sum(1), word, bit, np.sum(v * current.sum(2), axis=1)
 
 
 # ------------------------------------------------------------------------------ references
@@ -120,7 +156,7 @@ def test_nonlinear_devices_match_newton_and_ngspice(x64):
 def test_every_choice_of_ends_matches_kirchhoffs_equations(x64, drive, sense):
     g, v = random_array(9, 7), np.random.default_rng(1).uniform(-0.2, 0.2, (3, 9))
     ends = {"r_driver": 300.0, "r_sense": 200.0, "drive": drive, "sense": sense}
-    wanted = nodal(g, v, 50.0, 70.0, 300.0, 200.0, drive, sense)
+    wanted, *_ = nodal(g, v, 50.0, 70.0, 300.0, 200.0, drive, sense)
     close(v @ effective_conductance(g, 50.0, 70.0, **ends), wanted, 1e-9)
     close(solve(g, v, 50.0, 70.0, **ends).currents, wanted, 1e-9)
 
@@ -293,6 +329,275 @@ def test_gradients_are_finite_without_resistance_and_without_devices(x64, f):
     assert float(at_zero) == pytest.approx(slope, rel=1e-3)
 
 
+# ------------------------------------------------------------------------------- resistances of every kind
+
+
+def resistances(kind, m, n, seed=0):
+    """r_word, r_bit, r_driver and r_sense: numbers, one per line, or one per segment."""
+    rng = np.random.default_rng(seed)
+    if kind == "number":
+        return 100.0, 150.0, 300.0, 200.0
+    word, bit = {"line": ((m,), (n,)), "column": ((1, n), (m, 1)), "segment": ((m, n), (m, n))}[kind]
+    return tuple(rng.uniform(50, 500, s) for s in (word, bit, (m,), (n,)))
+
+
+def full(r, m, n):
+    """The same, one per segment."""
+    word, bit, driver, sense = (np.asarray(a) for a in r)
+    return (word[:, None] if word.ndim == 1 else word), bit, driver, sense
+
+
+def terminals(r, drive, sense):
+    return {"r_driver": r[2], "r_sense": r[3], "drive": drive, "sense": sense}
+
+
+def agree(found, wanted, tolerance=1e-9):
+    for ours, theirs in zip((found.currents, found.word, found.bit, found.power), wanted, strict=True):
+        close(ours, theirs, tolerance)
+
+
+@pytest.mark.parametrize("drive, sense", ENDS)
+def test_resistances_follow_the_devices_at_every_choice_of_ends(x64, drive, sense):
+    g, v = random_array(6, 5, low=100.0, high=2500.0), np.random.default_rng(1).uniform(-0.2, 0.2, (2, 6))
+    for kind in ("number", "line", "column", "segment"):
+        r = resistances(kind, 6, 5)
+        wanted = nodal(g, v, *full(r, 6, 5), drive, sense)
+        where = terminals(r, drive, sense)
+        agree(solve(g, v, r[0], r[1], **where), wanted)
+        close(v @ effective_conductance(g, r[0], r[1], **where), wanted[0], 1e-9)
+
+
+@pytest.mark.parametrize("drive, sense", ENDS)
+def test_ends_without_numbers_of_their_own_have_the_first_columns_and_the_last_rows(x64, drive, sense):
+    g = random_array(6, 5, low=100.0, high=2500.0)
+    word, bit, *_ = resistances("segment", 6, 5)
+    ours = effective_conductance(g, word, bit, drive=drive, sense=sense)
+    same = effective_conductance(g, word, bit, **terminals((0, 0, word[:, 0], bit[-1]), drive, sense))
+    np.testing.assert_allclose(ours, same, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "drive, sense, broken", [(*e, False) for e in ENDS] + [(*e, True) for e in (ENDS[0], ENDS[4], ENDS[8])]
+)
+def test_gradients_by_every_resistance_at_every_choice_of_ends(x64, drive, sense, broken):
+    r, v = resistances("segment", 3, 4), jnp.asarray([0.1, -0.2, 0.15])
+    pattern = jnp.asarray(np.random.default_rng(1).normal(size=(3, 4)))
+    cut = broken_segments(3, 4, 2) if broken else tuple(np.zeros_like(a, bool) for a in r)
+
+    def loss(args):
+        g, r, v = args
+        r = [jnp.where(c, jnp.inf, a) for c, a in zip(cut, r, strict=True)]
+        where = terminals(r, drive, sense)
+        found = solve(g, v, r[0], r[1], tolerance=1e-13, **where)
+        total = (
+            jnp.sum(jnp.sin(found.currents / 100)) + jnp.sum(found.word * pattern) + jnp.sum(found.bit**2) + found.power
+        )
+        return total + jnp.sum(pattern * effective_conductance(g, r[0], r[1], **where)) / 100
+
+    check_gradients(
+        loss, (random_array(3, 4, low=100.0, high=2500.0), r, v), rtol=2e-5, atol=1e-8, step=1e-5, samples=3
+    )
+
+
+# ------------------------------------------------------------------------------------ broken lines
+
+
+def broken_segments(m, n, seed=0, share=0.2):
+    rng = np.random.default_rng(seed)
+    return tuple(rng.uniform(size=s) < share for s in ((m, n), (m, n), (m,), (n,)))
+
+
+def broken_resistances(m, n, seed=0, share=0.2):
+    return tuple(
+        np.where(c, np.inf, r)
+        for c, r in zip(broken_segments(m, n, seed, share), resistances("segment", m, n, seed), strict=True)
+    )
+
+
+@pytest.mark.parametrize("drive, sense", ENDS)
+def test_broken_lines_match_kirchhoffs_equations_without_them(x64, drive, sense):
+    v = np.random.default_rng(1).uniform(-0.2, 0.2, (2, 6))
+    map_of = jax.jit(lambda g, a, b, c, d: effective_conductance(g, a, b, **terminals((a, b, c, d), drive, sense)))
+    for seed, share in ((0, 0.1), (1, 0.3)):
+        g, r = random_array(6, 5, seed, low=100.0, high=2500.0), broken_resistances(6, 5, seed, share)
+        g = g.at[seed].set(0.0).at[:, seed + 1].mul(1e-3)
+        wanted = nodal(g, v, *r, drive, sense)
+        found = solve(g, v, r[0], r[1], **terminals(r, drive, sense))
+        scale = 100.0  # µA: what one device carries
+        np.testing.assert_allclose(found.currents, wanted[0], rtol=1e-8, atol=1e-9 * scale)
+        np.testing.assert_allclose(found.power, wanted[3], rtol=1e-8, atol=1e-9 * scale)
+        flow = g * (found.word - found.bit)
+        np.testing.assert_allclose(flow, g * (wanted[1] - wanted[2]), rtol=1e-7, atol=1e-9 * scale)
+        for e in (effective_conductance(g, r[0], r[1], **terminals(r, drive, sense)), map_of(g, *r)):
+            np.testing.assert_allclose(v @ e, wanted[0], rtol=1e-8, atol=1e-9 * scale)
+
+
+def test_a_line_driven_from_both_ends_survives_a_break_in_its_middle(x64):
+    """Two arrays side by side: the left half of the cut line is driven from the left, the right half from the right."""
+    g, r = random_array(1, 6), np.full((1, 6), 50.0)
+    r[0, 3] = np.inf
+    whole = effective_conductance(g, r, 0.0, r_driver=100.0, drive="both")
+    halves = [
+        effective_conductance(g[:, :3], 50.0, 0.0, r_driver=100.0),
+        effective_conductance(g[:, 3:], 50.0, 0.0, r_driver=100.0, drive="right"),
+    ]
+    np.testing.assert_allclose(whole, jnp.concatenate(halves, axis=1), rtol=1e-10)
+    assert float(jnp.abs(effective_conductance(g, r, 0.0)[0, 3:]).max()) == 0.0, (
+        "driven from the left: nothing behind it"
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_open_ends_carry_nothing_and_perfect_wires_stay_exact(dtype):
+    with jax.enable_x64(dtype == np.float64):
+        g = random_array(5, 4).astype(dtype)
+        tolerance = 1e-6 if dtype == np.float32 else 1e-12
+        cut = np.array([0.0, np.inf, 0.0, 0.0, 0.0])
+        close(effective_conductance(g, 0.0, 0.0, r_driver=cut), np.asarray(g) * np.isfinite(cut)[:, None], tolerance)
+        close(effective_conductance(g, 0.0, 0.0, r_sense=cut[:4]), np.asarray(g) * np.isfinite(cut)[:4], tolerance)
+        nothing = solve(g, jnp.ones(5), np.inf, np.inf)
+        assert all(bool((x == 0).all()) for x in (nothing.currents, nothing.word, nothing.bit, nothing.power))
+        assert effective_conductance(g, np.inf, 1.0).dtype == dtype
+
+
+@pytest.mark.parametrize("law", [SinhLaw(40.0), CubicLaw(50.0)], ids=["sinh", "cubic"])
+def test_nonlinear_devices_on_broken_lines(x64, law):
+    plain = {SinhLaw: (lambda x: np.sinh(40 * x) / 40, lambda x: np.cosh(40 * x)),
+             CubicLaw: (lambda x: x + 50 * x**3, lambda x: 1 + 150 * x**2)}[type(law)]  # fmt: skip
+    g, r, v = random_array(5, 4), broken_resistances(5, 4, 4), np.random.default_rng(0).uniform(0.1, 0.6, (2, 5))
+    for drive, sense in (("left", "bottom"), ("both", "both")):
+        wanted = nodal(g, v, *r, drive, sense, plain)
+        found = solve(g, v, r[0], r[1], law=law, **terminals(r, drive, sense))
+        np.testing.assert_allclose(found.currents, wanted[0], rtol=1e-7, atol=1e-9 * np.abs(wanted[0]).max())
+        np.testing.assert_allclose(found.power, wanted[3], rtol=1e-7)
+
+    def total(args):
+        g, word, law = args
+        found = solve(g, v, jnp.where(np.isinf(r[0]), jnp.inf, word), r[1], law=law, **terminals(r, "left", "bottom"))
+        return jnp.sum(jnp.sin(found.currents / 100))
+
+    check_gradients(
+        jax.jit(total), (g, np.where(np.isinf(r[0]), 1.0, r[0]), law), rtol=1e-5, atol=1e-8, step=1e-5, samples=3
+    )
+
+
+# ----------------------------------------------------------------------------- strong nonlinearities
+
+
+def test_a_steep_law_in_float32_matches_a_damped_newton_in_float64():
+    rng = np.random.default_rng(0)
+    g, v = rng.uniform(1, 25, (8, 8)).astype(np.float32), rng.uniform(0.3, 1, 8).astype(np.float32)
+    found = solve(g, v, 5.0, 5.0, law=SinhLaw(40.0))
+    assert found.currents.dtype == np.float32 and float(found.currents[0]) == pytest.approx(55251.0017, rel=1e-6)
+    law = (lambda x: np.sinh(40 * x) / 40, lambda x: np.cosh(40 * x))
+    agree(jax.tree.map(lambda x: x[None], found), nodal(g, v[None], 5.0, 5.0, 5.0, 5.0, law=law), 1e-6)
+    under = jax.jit(jax.vmap(lambda g, v: solve(g, v, 5.0, 5.0, law=SinhLaw(40.0)).currents))
+    np.testing.assert_allclose(under(np.stack([g, g / 2]), np.stack([v, v]))[0], found.currents, rtol=1e-6)
+
+
+@pytest.mark.parametrize("m, n", [(6, 5), (20, 12)])
+def test_laws_of_every_steepness_satisfy_kirchhoffs_equations(x64, m, n):
+    """Device currents of the node voltages, dropped along the lines, give these node voltages."""
+    rng = np.random.default_rng(3)
+    for law in (*map(SinhLaw, (1.0, 10.0, 40.0, 100.0)), *map(CubicLaw, (1.0, 1e3, 1e6))):
+        for r in (0.0, 0.5, 5.0, 500.0):
+            for v in (rng.uniform(0.3, 1.5, m), rng.uniform(-1.5, 1.5, m)):
+                g = 10 ** rng.uniform(-2, 2, (m, n))
+                found = solve(g, v, r, r, law=law)
+                current = g * np.asarray(law(found.word - found.bit)) * 1e-6 * r
+                drop = np.cumsum(np.cumsum(current[:, ::-1], 1)[:, ::-1], 1)
+                rise = np.cumsum(np.cumsum(current, 0)[::-1], 0)[::-1]
+                np.testing.assert_allclose(found.word, np.broadcast_to(v[:, None], (m, n)) - drop, atol=1e-7)
+                np.testing.assert_allclose(found.bit, rise, atol=1e-7)
+
+
+def test_a_law_that_has_no_solution_or_no_float_is_named():
+    g, v = random_array(6, 5), np.ones(6)
+    with pytest.raises(NotConvergedError, match=r"law is too nonlinear .* finite, smooth and increasing"):
+        solve(g, v, 500.0, 500.0, law=lambda x: jnp.sin(300.0 * x), max_newton=5)
+    with pytest.raises(OverflowError, match="float32 holds"):
+        solve(g, v, 0.0, 0.0, law=SinhLaw(120.0))
+    under = jax.jit(lambda g: solve(g, v, 0.0, 0.0, law=SinhLaw(120.0)).currents)(g)
+    assert bool(jnp.isnan(under).all()), "never silently wrong"
+    held = solve(g, v, 5.0, 5.0, law=SinhLaw(120.0)).currents
+    assert bool(jnp.isfinite(held).all()), "lines hold the currents back"
+
+
+def test_a_sinh_law_goes_over_into_a_linear_device(x64):
+    g, v = random_array(5, 4), jnp.linspace(0.1, 0.4, 5)
+
+    def total(alpha):
+        return jnp.sum(solve(g, v, 300.0, 200.0, law=SinhLaw(alpha), tolerance=1e-13).currents)
+
+    linear = float(jnp.sum(solve(g, v, 300.0, 200.0).currents))
+    assert float(total(0.0)) == pytest.approx(linear, rel=1e-12)
+    alphas = jnp.asarray([-2.0, -1e-3, 0.0, 1e-12, 1e-3, 2.0])
+    value, slope = jax.vmap(jax.value_and_grad(total))(alphas)
+    np.testing.assert_allclose(value[::-1][:1], value[:1], rtol=1e-12)
+    step = 1e-4
+    np.testing.assert_allclose(
+        slope, [(total(a + step) - total(a - step)) / (2 * step) for a in alphas], rtol=1e-5, atol=1e-7
+    )
+    for x in (0.0, 1e-8, 0.3, 0.999, 1.001, 5.0):
+        for alpha in (1e-6, 0.5, 1.0, 3.0):
+            wanted = np.sinh(alpha * x) / alpha
+            assert float(SinhLaw(alpha)(x)) == pytest.approx(wanted, rel=1e-13)
+    curve = jax.vmap(jax.grad(jax.grad(lambda a: SinhLaw(a)(0.7))))(jnp.asarray([-1e-3, 0.0, 1e-3]))
+    np.testing.assert_allclose(curve, 0.7**3 / 3, rtol=1e-5)
+
+
+# ----------------------------------------------------------------------------- numbers at the edge
+
+
+@pytest.mark.parametrize("where", ["r_word", "r_bit", "r_driver", "r_sense"])
+def test_float32_is_right_or_left_at_absurd_ratios(where):
+    g = random_array(8, 8).astype(jnp.float32)
+    shape = {"r_driver": (8,), "r_sense": (8,)}.get(where, (8, 8))
+    for exponent in (2, 5, 8, 20):
+        r = np.full(shape, 1.0)
+        r[3] = 10.0**exponent
+        arguments = {"r_word": 1.0, "r_bit": 1.0, where: r}
+        ours = effective_conductance(g, **arguments)
+        with jax.enable_x64(True):
+            wanted = nodal(g, np.eye(8), **full_of(arguments))[0]
+        close(ours, wanted, 2e-6)
+        close(solve(g, jnp.eye(8), **arguments).currents, wanted, 1e-5)
+
+
+def full_of(arguments):
+    ends = {"r_driver": 1.0, "r_sense": 1.0}
+    for name, end, at in (("r_word", "r_driver", np.s_[:, 0]), ("r_bit", "r_sense", np.s_[-1])):
+        if np.ndim(arguments[name]):
+            ends[end] = arguments[name][at]
+    return ends | arguments
+
+
+def test_what_cannot_be_solved_under_jit_is_nan():
+    g, v = random_array(6, 5).astype(jnp.float32), jnp.ones(6)
+    for f in (effective_conductance, lambda g, a, b: solve(g, v, a, b).currents,
+              lambda g, a, b: solve(g, v, a, b, law=SinhLaw(2.0)).currents):  # fmt: skip
+        run = jax.jit(f)
+        whole = run(g, 1.0, 1.0)
+        assert bool(jnp.isfinite(whole).all())
+        for bad in (jnp.nan, jnp.inf, -1.0, 1e12):
+            assert bool(jnp.isnan(run(g, bad, 1.0)).all()) and bool(jnp.isnan(run(g, 1.0, bad)).all()), bad
+        for bad in (jnp.nan, -1.0):
+            assert bool(jnp.isnan(run(g.at[2, 3].set(bad), 1.0, 1.0)).all()), bad
+            assert bool(jnp.isnan(run(g, jnp.ones((6, 5)).at[1, 2].set(bad), 1.0)).all()), bad
+        np.testing.assert_allclose(run(g, jnp.ones((6, 5)), 1.0), whole, rtol=1e-5)
+
+
+def test_conductances_in_siemens_are_questioned():
+    si = np.random.default_rng(0).uniform(1e-6, 1e-4, (4, 5))
+    for call in (
+        lambda g: effective_conductance(g, 1.0, 1.0), lambda g: solve(g, np.ones(4), 1.0, 1.0),
+        lambda g: first_order_conductance(g, 1.0, 1.0), lambda g: currents(g, np.ones((99, 4)), 1.0, 1.0),
+    ):  # fmt: skip
+        with pytest.warns(UserWarning, match="in siemens"):
+            call(si)
+        call(1e6 * si), call(np.zeros((4, 5))), call(np.eye(4, 5) * 2e-3)  # warnings are errors here
+
+
 # ----------------------------------------------------------------------------------- tiles
 
 
@@ -322,6 +627,30 @@ def test_a_tile_computes_what_its_network_conducts(x64, key, pairs, subtract):
     np.testing.assert_allclose(
         cx.mvm(key, tile, chip, x), x @ (plus - minus) / 25.0 * chip.scale[0, 0], rtol=1e-9, atol=1e-9
     )
+
+
+def test_a_static_drop_is_the_published_one_on_every_tile_of_a_matrix(x64, key):
+    """37 rows on tiles of 16: three of 13, the last row of the last tile unused and nearest to the sense node."""
+    drop = cx.wires.StaticDrop(segment=50.0, g_ref=25.0)
+    tile = cx.Tile(16, 8, device=cx.devices.ideal(), wires=drop, compensation=None)
+    w, x = jax.random.normal(key, (37, 6)), jax.random.normal(jax.random.key(1), (4, 37))
+    chip, _ = cx.program(key, tile, w)
+    wanted = 0.0
+    for k, scale in enumerate(chip.scale[:, 0]):
+        rows = np.s_[13 * k : 13 * k + 13]
+        part, u = np.pad(w, ((0, 2), (0, 0)))[rows] / scale, np.pad(x, ((0, 0), (0, 2)))[:, rows]
+        wanted += rasch_drop(jnp.asarray(part), jnp.asarray(u), segment=50.0, g_max=25.0) * scale
+    np.testing.assert_allclose(cx.mvm(key, tile, chip, x), wanted, rtol=1e-9)
+    off = cx.replace(tile, wires=None)
+    none = cx.replace(tile, **{"wires.segment": 0.0})
+    np.testing.assert_allclose(cx.mvm(key, none, chip, x), cx.mvm(key, off, chip, x), rtol=1e-12)
+    assert float(jnp.abs(cx.mvm(key, off, chip, x) - wanted).max()) > 1e-3
+
+    def loss(args):
+        x, drop = args
+        return jnp.sum(jnp.sin(cx.mvm(key, cx.replace(tile, wires=drop), chip, x)))
+
+    check_gradients(jax.jit(loss), (x, drop), rtol=1e-6, step=1e-6)
 
 
 def test_a_network_trains_through_its_wires(x64, key):
@@ -371,7 +700,22 @@ def test_gradient_programming_compensates_wires_that_reading_cells_cannot_see(ke
         (lambda g: effective_conductance(g, 1.0, np.nan), "r_bit has 1 values that are NaN"),
         (lambda g: effective_conductance(-g, 1.0, 1.0), "g must be ≥ 0 µS"),
         (lambda g: effective_conductance(g[0], 1.0, 1.0), "matrix of conductances"),
-        (lambda g: effective_conductance(g, np.ones(3), 1.0), r"r_word must be a number or have shape \(4, 5\)"),
+        (
+            lambda g: effective_conductance(g, np.ones(3), 1.0),
+            r"one number per word line \(4,\) or one per segment \(4, 5",
+        ),
+        (lambda g: effective_conductance(g, np.ones(5), 1.0), r"one number per word line \(4,\)"),
+        (lambda g: effective_conductance(g, 1.0, np.ones(4)), r"one number per bit line \(5,\)"),
+        (lambda g: effective_conductance(g, 1.0, np.ones((5, 4))), r"got shape \(5, 4\)"),
+        (
+            lambda g: effective_conductance(g, 1.0, 1.0, r_driver=np.ones(5)),
+            r"r_driver .* one number per word line \(4,\)",
+        ),
+        (lambda g: effective_conductance(g, 1.0, 1.0, r_sense=np.ones((1, 5))), r"r_sense .* per bit line \(5,\)"),
+        (lambda g: solve(g, np.ones(4), 1.0, 1.0, v_sense=np.nan), "v_sense has 1 values that are NaN"),
+        (lambda g: first_order_conductance(g, np.inf, 1.0), "first_order_conductance .* broken"),
+        (lambda g: SinhLaw(np.inf), r"SinhLaw\.alpha"),
+        (lambda g: CubicLaw(-1.0), r"CubicLaw\.b must be ≥ 0"),
         (lambda g: effective_conductance(g, 1.0, 1.0, drive="up"), "drive must be one of"),
         (lambda g: solve(g, np.ones(5), 1.0, 1.0), "v must end in 4 voltages"),
         (lambda g: solve(g, np.full(4, np.inf), 1.0, 1.0), "v has 4 values that are NaN or infinite"),

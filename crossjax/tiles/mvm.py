@@ -16,6 +16,7 @@ from crossjax._numerics import ratio, safe_sqrt
 from crossjax._pytree import replace
 from crossjax._random import named, normal
 from crossjax.circuits.converters import ColumnSpread
+from crossjax.circuits.wires import StaticDrop
 from crossjax.tiles.tile import Chip, Reading, Reference, Tile, drive, test_inputs
 
 
@@ -110,12 +111,16 @@ def forward(
     """
     product = product or line_sums
     x, times = signals(tile, u), None
+
+    def bit_lines(x: Array, w: Array) -> Array:
+        return _bit_lines(tile, x, w, product)
+
     if tile.adc is not None and tile.adc.on_saturation == "halve":
-        first = tile.adc.distort(product(x, reading.w), _per_vector(reading.columns))
+        first = tile.adc.distort(bit_lines(x, reading.w), _per_vector(reading.columns))
         times = tile.adc.halvings(first.reshape(*first.shape[:2], -1))
         sliced = tile.dac is not None and tile.dac.slice_bits is not None
         x = x / times if sliced else signals(tile, u / times)  # slices are already digits: their signal is halved
-    sums = product(x, reading.w)
+    sums = bit_lines(x, reading.w)
     variance = extra if reading.variance is None else product(x * x, reading.variance)
     if extra is not None and reading.variance is not None:
         variance = variance + extra
@@ -146,6 +151,11 @@ def line_sums(x: Array, w: Array) -> Array:
     else:
         y = jnp.einsum("dbr,drn->dbn", x, flat)
     return y.reshape(*y.shape[:2], *w.shape[2:])
+
+
+def _bit_lines(tile: Tile, x: Array, w: Array, product: Product = line_sums) -> Array:
+    """The sums that reach the converters, less what the lines of a `StaticDrop` lose of them."""
+    return tile.wires.sums(product, x, w) if isinstance(tile.wires, StaticDrop) else product(x, w)
 
 
 def _per_vector(columns: ColumnSpread | None) -> ColumnSpread:
@@ -250,7 +260,7 @@ def _calibration_inputs(tile: Tile, shape: tuple[int, ...], deviation: Array) ->
 def _calibration_sums(key: Array, tile: Tile, reading: Reading, deviation: Array) -> Array:
     """What the ADCs are given for the calibration inputs, noise included, (down, vectors, lines, across, c')."""
     x = _calibration_inputs(tile, reading.w.shape, deviation)
-    sums = line_sums(x, reading.w)
+    sums = _bit_lines(tile, x, reading.w)
     variance = None if reading.variance is None else line_sums(x * x, reading.variance)
     return _noisy(key, tile, sums, variance)
 
@@ -282,7 +292,7 @@ def finish(key: Array, tile: Tile, chip: Chip, w: Array) -> Chip:
     deviation = drive(tile, w)
     if tile.reference == "ideal":
         conducts = conduct(tile, chip.cells.g, chip.shape)[0]
-        sums = line_sums(_calibration_inputs(tile, conducts.shape, deviation), conducts)
+        sums = _bit_lines(tile, _calibration_inputs(tile, conducts.shape, deviation), conducts)
     else:
         first = _read(named(key, "first read"), tile, chip, 0.0)
         sums = _calibration_sums(named(key, "reference"), tile, first, deviation)

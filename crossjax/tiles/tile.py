@@ -17,7 +17,7 @@ from crossjax._numerics import ratio, safe_sqrt
 from crossjax._pytree import check_choice, check_count, check_range, spec, static
 from crossjax._random import named, normal
 from crossjax.circuits.converters import ADC, DAC, ColumnSpread
-from crossjax.circuits.wires import Wires
+from crossjax.circuits.wires import StaticDrop, Wires
 from crossjax.devices.device import Device, DeviceState
 from crossjax.tiles.cells import Pairs, UnitCell
 from crossjax.tiles.grid import Grid
@@ -33,7 +33,8 @@ class Tile:
         cell: how a weight is made of devices.
         dac, adc: converters; None for ideal ones.
         noise: standard deviation of the output noise of one MVM, in full inputs on full weights, before the ADC.
-        wires: resistance of the lines; the effective conductances are found once per reading, not per MVM.
+        wires: resistance of the lines; the effective conductances are found once per reading, not per MVM; or a
+            `StaticDrop`, the approximation of Rasch et al. (2023), which is taken off the sums of every MVM.
         scaling: one digital scale per "tile" or per "column" (largest weight ↔ g_max).
         subtract: where the lines of a cell are combined: "analog" (one ADC per column) or "digital" (one per line).
         compensation: drift compensation by one factor per "tile" (GDC, Joshi 2020) or per "column"; None for none.
@@ -49,7 +50,7 @@ class Tile:
     dac: DAC | None = None
     adc: ADC | None = None
     noise: float | None = None
-    wires: Wires | None = None
+    wires: Wires | StaticDrop | None = None
     scaling: str = static(default="tile")
     subtract: str = static(default="analog")
     compensation: str | None = static(default="tile")
