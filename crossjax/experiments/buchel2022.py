@@ -3,9 +3,9 @@
 Büchel et al., IEDM 2022 and IEEE JETCAS 13:1052 (2023): ResNet-9 with 100,726 parameters on CIFAR-10, four PCM
 devices a cell, 256 × 256 cells a core; GDP gains 1.26 points over iterative programming.
 
-In use, the ranges of the converters are calibrated to the network. While programming, the ADCs have the range of the
-preset, which leaves a weight error like the published one for iterative programming (5.3 %); a study gives them the
-calibrated ranges then too, with which single cells are read several times finer, and then fewer bits.
+The ranges of the converters are calibrated to the network, while programming and in use, and program-and-verify reads
+single cells for as long as it takes to see them finely: both methods at their best. What coarse converters do while
+programming is a study beside it (`programming_study` has the rest of the study, on one matrix).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from rich.progress import Progress
 import crossjax as cx
 from crossjax import nn, report, training
 from crossjax._random import named
-from crossjax.experiments import plots
+from crossjax.experiments import plots, programming_study
 from crossjax.experiments.cifar import INCLUDED_RESNET9, RESNET9, Cifar, digital_accuracy, sgd, sized
 from crossjax.programming import METHODS, Method
 from crossjax.tiles.tile import Tile
@@ -37,19 +37,40 @@ COMPARED = ("iterative", "gdp")
 
 
 @dataclasses.dataclass(frozen=True)
-class While:
-    """The ADC while programming: its bits, and whether it has the range calibrated for use."""
+class Setting:
+    """The hardware while programming, where it is another than in use, and what is left out of both.
 
+    Attributes:
+        label: for tables and files.
+        bits: of the ADC while programming.
+        range: of the ADC while programming; None: calibrated, as in use.
+        single: program-and-verify reads cells by one MVM, as coarse as those; else for as long as it takes.
+        gain: columns have a gain spread.
+        flicker: devices have 1/f noise.
+        few: on a few chips only.
+    """
+
+    label: str
     bits: int = 8
-    calibrated: bool = False
+    range: float | None = None
+    single: bool = False
+    gain: bool = True
+    flicker: bool = True
+    few: bool = False
 
-    @property
-    def label(self) -> str:
-        """For tables and files."""
-        return f"{self.bits} bit" + (", calibrated range" if self.calibrated else "")
+    def method(self, name: str) -> Method:
+        """The method as this setting allows it."""
+        return cx.Iterative(integration=1.0) if self.single and name == "iterative" else METHODS[name]()
 
 
-BASE = While()
+BASE = Setting("8 bit")
+COARSE = Setting("4 bit, also to verify", bits=4, single=True)
+WIDE = Setting("8 bit, range 40, also to verify", range=40.0, single=True)
+STUDIES = (
+    COARSE, WIDE, Setting("8 bit, also to verify", single=True, few=True), Setting("equal gains", gain=False, few=True),
+    Setting("no 1/f noise", flicker=False, few=True),
+)  # fmt: skip
+FEW = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,21 +81,19 @@ class Preset:
         epochs: to train the network; None: the trained one that comes with the package.
         chips: programmed by each method.
         images: of the test set.
-        bits: resolutions of the ADC while programming, for the sweep (in use it has 8).
     """
 
     epochs: int | None
     chips: int
     images: int
-    bits: tuple[int, ...]
 
 
-PRESETS = {"quick": Preset(None, 8, 2000, (8, 4)), "paper": Preset(60, 16, 10000, (8, 7, 6, 5, 4))}
+PRESETS = {"quick": Preset(None, 16, 2000), "paper": Preset(60, 16, 10000)}
 
 
-def hardware(bits: int = 8) -> Tile:
+def hardware() -> Tile:
     """The core of the studies of GDP: HERMES with an 8-bit ADC and 3 % spread of its columns' gains."""
-    return cx.replace(cx.presets.hermes(gain=0.03), **{"adc.levels": None, "adc.bits": bits})
+    return cx.replace(cx.presets.hermes(gain=0.03), **{"adc.levels": None, "adc.bits": 8})
 
 
 def buchel2022(
@@ -114,24 +133,21 @@ def buchel2022(
         model = trained(run, key, cifar, weights, steps)
         digital = run.stage("digital", lambda: {"accuracy": digital_accuracy(model, cifar.test)})["accuracy"]
         analog = tuned(model, cifar)
-        settings = [BASE]
-        if studies:
-            settings += [While(calibrated=True), *(While(bits, calibrated=True) for bits in size.bits if bits != 8)]
-        plan = [(name, setting) for setting in settings for name in COMPARED]
-        results: dict[tuple[str, While], list[dict[str, Any]]] = {}
+        settings = (BASE, *STUDIES) if studies else (BASE,)
+        plan = [(name, s, min(FEW, size.chips) if s.few else size.chips) for s in settings for name in COMPARED]
+        results: dict[tuple[str, Setting], list[dict[str, Any]]] = {}
         with Progress(console=report.console, transient=True) as progress:
-            bar = progress.add_task("programming", total=len(plan) * size.chips)
-            for name, setting in plan:
-                measure = OnChip(analog, METHODS[name](), cifar.test, setting)
-                for n in range(size.chips):
-                    progress.update(
-                        bar, description=f"{plots.LABELS[name]}, {setting.label} while programming, chip {n}"
-                    )
+            bar = progress.add_task("programming", total=sum(count for *_, count in plan))
+            for name, setting, count in plan:
+                measure = OnChip(analog, setting.method(name), cifar.test, setting)
+                for n in range(count):
+                    progress.update(bar, description=f"{plots.LABELS[name]}, {setting.label}, chip {n}")
                     stage = f"{name} {setting.label} {n}"
                     found = run.stage(stage, lambda n=n, m=measure: m(jax.random.fold_in(key, n)))
                     results.setdefault((name, setting), []).append(found)
                     progress.advance(bar)
-        return write(run, size, digital, results, analog)
+        matrix = run.stage("matrix", lambda: programming_study.study(named(key, "matrix"))) if studies else None
+        return write(run, size, digital, results, analog, matrix)
 
 
 def trained(run: report.Run, key: Array, cifar: Cifar, weights: Path | None, steps: int | None) -> Any:
@@ -161,16 +177,16 @@ def tuned(model: Any, cifar: Cifar) -> Any:
 class OnChip:
     """Accuracy of the network programmed into one chip, and the errors of every layer's chip."""
 
-    def __init__(self, model: Any, method: Method, test: tuple[Array, Array], setting: While) -> None:
+    def __init__(self, model: Any, method: Method, test: tuple[Array, Array], setting: Setting) -> None:
         graph, self.state = nnx.split(model)
 
         def one(key: Array, state: Any) -> dict[str, Any]:
             analog = nnx.merge(graph, state, copy=True)
-            in_use = [op.tile.get_value() for op in nn.convert.ops(analog)]
+            in_use = [_without(op.tile.get_value(), setting) for op in nn.convert.ops(analog)]
             for op, tile in zip(nn.convert.ops(analog), in_use, strict=True):
-                adc = tile.adc if setting.calibrated else hardware().adc
-                op.tile.set_value(cx.replace(tile, adc=cx.replace(adc, bits=setting.bits)))
-            chip, history = nn.program(named(key, "program"), analog, method)
+                full = tile.adc.range if setting.range is None else setting.range
+                op.tile.set_value(cx.replace(tile, adc=cx.replace(tile.adc, bits=setting.bits, range=full)))
+            chip, history = nn.program(named(key, "program"), analog, method, ranges="keep")
             for op, tile in zip(nn.convert.ops(chip), in_use, strict=True):
                 op.tile.set_value(tile)
             errors = {}
@@ -180,8 +196,9 @@ class OnChip:
                 w = nn.convert.matrices(layer, op)[0]
                 errors[name] = cx.mvm_error(named(key, f"error {name}"), op.tile.get_value(), one_chip, w)
             now = nn.read(named(key, "read"), chip, 0.0)
+            total = {k: sum(getattr(h, k)[-1] for h in history.values()) for k in ("pulses", "mvms", "reads")}
             return {
-                "accuracy": nn.accuracy(now, *test), "mvm_error": errors,
+                "accuracy": nn.accuracy(now, *test), "mvm_error": errors, **total,
                 "weight_error": {name: h.weight_error[-1] for name, h in history.items()},
             }  # fmt: skip
 
@@ -194,31 +211,48 @@ class OnChip:
         return jax.tree.map(float, found) | {"seconds": time.perf_counter() - begin}
 
 
+def _without(tile: Tile, setting: Setting) -> Tile:
+    """The hardware without what the setting leaves out."""
+    changes: dict[str, Any] = {} if setting.gain else {"adc.gain": None}
+    return cx.replace(tile, **changes, **({} if setting.flicker else {"device.flicker": None}))
+
+
 def write(
     run: report.Run,
     size: Preset,
     digital: float,
-    results: Mapping[tuple[str, While], list[dict[str, Any]]],
+    results: Mapping[tuple[str, Setting], list[dict[str, Any]]],
     analog: Any,
+    matrix: dict[str, Any] | None,
 ) -> Path:
     """Table, CSV, plots, result.json and report.html."""
     accuracy = {k: 100 * np.array([r["accuracy"] for r in rs]) for k, rs in results.items()}
     layers = list(results["gdp", BASE][0]["mvm_error"])
     errors = {k: np.array([[r["mvm_error"][n] for n in layers] for r in rs]) for k, rs in results.items()}
     weight = {k: np.array([[r["weight_error"][n] for n in layers] for r in rs]) for k, rs in results.items()}
+    rows = {r["path"]: r for r in nn.account(analog) if r["tiles"]}
+    weights = sum(r["weights"] for r in rows.values())
+
+    def spent(of: tuple[str, Setting], what: str) -> float:
+        return float(np.mean([r[what] for r in results[of]]))
+
     run.table(
-        f"ResNet-9 on {size.chips} HERMES chips, {size.images} CIFAR-10 images (digital {100 * digital:.2f} %)",
-        ["method", "ADC while programming", "accuracy, %", "MVM error, mean of layers", "weight error"],
+        f"ResNet-9 on HERMES chips, {size.images} CIFAR-10 images (digital {100 * digital:.2f} %); "
+        "ADC while programming: calibrated range unless said",
+        ["while programming", "chips", "method", "accuracy, %", "MVM error, mean of layers", "weight error",
+         "pulses a weight", "MVMs a layer", "reads a weight"],
         [
             [
-                plots.LABELS[name], setting.label, report.mean_sd(accuracy[name, setting], 2),
+                setting.label, len(rs), plots.LABELS[name], report.mean_sd(accuracy[name, setting], 2),
                 report.mean_sd(errors[name, setting].mean(axis=1)), report.mean_sd(weight[name, setting].mean(axis=1)),
+                f"{spent((name, setting), 'pulses') / weights:.1f}",
+                f"{spent((name, setting), 'mvms') / len(layers):,.0f}",
+                f"{spent((name, setting), 'reads') / weights:.0f}",
             ]
-            for name, setting in results
+            for (name, setting), rs in results.items()
         ],
     )  # fmt: skip
     both = {name: errors[name, BASE] for name in COMPARED}
-    rows = {r["path"]: r for r in nn.account(analog) if r["tiles"]}
     run.table(
         "MVM error of every layer",
         ["layer", "matrix", "tiles", *(plots.LABELS[n] for n in COMPARED), "ratio"],
@@ -231,18 +265,19 @@ def write(
             for k, name in enumerate(layers)
         ],
     )  # fmt: skip
+    each = [(name, s, k) for (name, s), rs in results.items() for k in range(len(rs))]
     run.csv(
         "chips",
         {
-            "method": [n for n, _ in results for _ in range(size.chips)],
-            "adc_while_programming": [s.label for _, s in results for _ in range(size.chips)],
-            "chip": [k for _ in results for k in range(size.chips)],
+            "method": [n for n, *_ in each],
+            "while_programming": [s.label for _, s, _ in each],
+            "chip": [k for *_, k in each],
             "accuracy": [v for a in accuracy.values() for v in a],
         }
         | {f"mvm_error_{name}": [row[k] for e in errors.values() for row in e] for k, name in enumerate(layers)},
     )
-    sweep = sorted({s.bits for _, s in results if s.calibrated})
-    figure, axes = plots.new(3 if len(sweep) > 1 else 2)
+    settings = list(dict.fromkeys(s for _, s in results))
+    figure, axes = plots.new(3 if len(settings) > 1 else 2)
     for k, name in enumerate(COMPARED):
         axes[0].bar(
             np.arange(len(layers)) + 0.4 * k, both[name].mean(axis=0), 0.4, yerr=both[name].std(axis=0),
@@ -252,31 +287,41 @@ def write(
             np.arange(size.chips), accuracy[name, BASE], "o", color=plots.COLOURS[name], label=plots.LABELS[name]
         )
         axes[1].axhline(accuracy[name, BASE].mean(), color=plots.COLOURS[name], lw=0.8)
+        if len(settings) > 1:
+            means = [accuracy[name, s].mean() for s in settings]
+            axes[2].barh(
+                np.arange(len(settings)) + 0.4 * k, means, 0.4, xerr=[accuracy[name, s].std() for s in settings],
+                color=plots.COLOURS[name], label=plots.LABELS[name],
+            )  # fmt: skip
     axes[0].set_xticks(np.arange(len(layers)) + 0.2, layers, rotation=60, fontsize=8)
-    axes[0].set(ylabel="MVM error", title="Every layer, 8-bit ADC")
+    axes[0].set(ylabel="MVM error", title="Every layer")
     axes[1].axhline(100 * digital, color="k", ls=":", lw=0.8)
     axes[1].set(xlabel="chip", ylabel="accuracy (%)", title="Every chip (dotted: digital)")
-    if len(sweep) > 1:
-        for name in COMPARED:
-            y = [accuracy[name, While(b, calibrated=True)] for b in sweep]
-            axes[2].errorbar(
-                sweep, [a.mean() for a in y], [a.std() for a in y], marker="o", color=plots.COLOURS[name],
-                label=plots.LABELS[name],
-            )  # fmt: skip
-        axes[2].set_xticks(sweep)
-        axes[2].set(xlabel="bits of the ADC while programming", ylabel="accuracy (%)", title="Calibrated range")
+    if len(settings) > 1:
+        axes[2].set_yticks(np.arange(len(settings)) + 0.2, [s.label for s in settings], fontsize=8)
+        axes[2].invert_yaxis()
+        low = min(a.mean() for a in accuracy.values())
+        axes[2].set(xlabel="accuracy (%)", title="ADC while programming", xlim=(max(0.0, low - 15), 100 * digital + 1))
+        axes[2].axvline(100 * digital, color="k", ls=":", lw=0.8)
     for axis in axes:
         axis.legend()
     run.plot("buchel2022", figure)
+    if matrix is not None:
+        programming_study.write(run, matrix)
     shutil.rmtree(run.work / "checkpoints", ignore_errors=True)
     mean = {name: float(accuracy[name, BASE].mean()) for name in COMPARED}
-    gain = {s: float((accuracy["gdp", s] - accuracy["iterative", s]).mean()) for _, s in results}
+    gain = {s: float((accuracy["gdp", s] - accuracy["iterative", s]).mean()) for s in settings}
+    named_gains = {"": BASE, "_coarse": COARSE, "_wide": WIDE}
     return run.finish(
         [
             report.figure("accuracy_digital", 100 * digital, paper=88.4, unit="%"),
             report.figure("accuracy_iterative", mean["iterative"], unit="%"),
             report.figure("accuracy_gdp", mean["gdp"], unit="%"),
-            report.figure("gdp_minus_iterative", gain[BASE], paper=1.26, unit="%"),
+            *(
+                report.figure(f"gdp_minus_iterative{end}", gain[s], paper=1.26 if s == BASE else None, unit="%")
+                for end, s in named_gains.items()
+                if s in gain
+            ),
             report.figure("mvm_error_iterative", float(both["iterative"].mean())),
             report.figure("mvm_error_gdp", float(both["gdp"].mean())),
             report.figure("weight_error_iterative", float(weight["iterative", BASE].mean())),
