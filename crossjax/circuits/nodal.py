@@ -7,7 +7,7 @@ wire is a = 1, b = 0 and a broken one a = 0, b = 1, and nothing is infinite. The
 large or so uneven that the fast ones lose their digits.
 
 Every word line is solved for what it does to the bit lines it crosses (dense, 2N); then the rows are joined from top
-to bottom (dense, N) and the voltages found from bottom to top: O(M N³), about 50 times the work of `star`.
+to bottom (dense, N) and the voltages found from bottom to top: O(M N³), one row after the other.
 Islands, nodes that no path of devices and segments connects with a driver or a sense node, carry no current.
 """
 
