@@ -184,8 +184,8 @@ class OnChip:
             analog = nnx.merge(graph, state, copy=True)
             in_use = [_without(op.tile.get_value(), setting) for op in nn.convert.ops(analog)]
             for op, tile in zip(nn.convert.ops(analog), in_use, strict=True):
-                full = tile.adc.range if setting.range is None else setting.range
-                op.tile.set_value(cx.replace(tile, adc=cx.replace(tile.adc, bits=setting.bits, range=full)))
+                wide = {} if setting.range is None else {"adc.range": setting.range}
+                op.tile.set_value(cx.replace(tile, **{"adc.bits": setting.bits}, **wide))
             chip, history = nn.program(named(key, "program"), analog, method, ranges="keep")
             for op, tile in zip(nn.convert.ops(chip), in_use, strict=True):
                 op.tile.set_value(tile)

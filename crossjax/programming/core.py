@@ -387,8 +387,9 @@ def iterate(
 
     clock = named(key, "clock")
 
-    def body(carry: tuple[SimulatedCore, State], at: tuple[Array, Array]) -> tuple[tuple[AnyCore, State], Any]:
+    def body(carry: tuple[SimulatedCore, State], at: tuple[Array, Array]) -> tuple[tuple[SimulatedCore, State], Any]:
         core, state, record = step(carry[0].ticked(clock, at[1], reads), carry[1], *at)
+        assert isinstance(core, SimulatedCore)
         return (core, state), record
 
     (core, state), history = lax.scan(body, (core.started(count, seconds), state), (keys, jnp.arange(count)))

@@ -92,7 +92,7 @@ class GDP:
             left = self.iterations - 1 - k
             estimate = ratio(self._gradient(core, x, residual, weights), energy) + core.expected_change(left)
 
-            count = state.count + 1
+            count = state.seen + 1
             mean = state.mean + (estimate - state.mean) * average.gain[count]
             standard = ratio(error2 / self.batch, energy)
             enough = dead**2 + self.confidence**2 * average.variance(standard, count)
@@ -161,10 +161,10 @@ class _Average(NamedTuple):
 
 
 class _State(NamedTuple):
-    """Between iterations: mean and count of the estimates since a cell's last pulse, and what patience looks at."""
+    """Between iterations: mean and number of the estimates since a cell's last pulse, and what patience looks at."""
 
     mean: Array
-    count: Array
+    seen: Array
     loss: Array
     best: Array
     waited: Array

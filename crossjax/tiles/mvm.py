@@ -121,9 +121,9 @@ def forward(
         sliced = tile.dac is not None and tile.dac.slice_bits is not None
         x = x / times if sliced else signals(tile, u / times)  # slices are already digits: their signal is halved
     sums = bit_lines(x, reading.w)
-    variance = extra if reading.variance is None else product(x * x, reading.variance)
-    if extra is not None and reading.variance is not None:
-        variance = variance + extra
+    variance = extra
+    if reading.variance is not None:
+        variance = product(x * x, reading.variance) + (0.0 if extra is None else extra)
     y = _convert(key, tile, reading.columns, sums, variance)
     if times is not None:
         y = y * times[..., None]
