@@ -6,7 +6,16 @@ from conftest import check_gradients
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossjax._numerics import clip_inside, quantize, ratio, round_through, safe_log, safe_sqrt
+from crossjax._numerics import (
+    clip_inside,
+    norm,
+    quantize,
+    ratio,
+    relative_error,
+    round_through,
+    safe_log,
+    safe_sqrt,
+)
 
 
 @given(st.integers(2, 300), st.floats(0.1, 100))
@@ -120,3 +129,38 @@ def test_clip_gradients_by_finite_differences(x64):
 def test_no_nan_at_zero(f):
     value, gradient = jax.value_and_grad(f)(jnp.zeros(()))
     assert jnp.isfinite(value) and gradient == 0.0
+
+
+# --------------------------------------------------------------------------------------------- errors
+
+
+@given(st.floats(-35, 35), st.floats(1e-4, 1e3))
+def test_a_relative_error_is_the_same_at_any_scale(power, error):
+    wanted = jnp.asarray(np.random.default_rng(0).normal(size=50) * 10.0**power, jnp.float32)
+    found = relative_error(wanted * jnp.float32(1 + error), wanted)
+    np.testing.assert_allclose(found, np.float32(1 + error) - 1, rtol=2e-3)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", [0, 1])
+def test_nan_and_infinity_pass_through_every_measure(bad, where):
+    good = jnp.array([1.0, 2.0])
+    pair = [good, good]
+    pair[where] = jnp.array([1.0, bad])
+    assert not bool(jnp.isfinite(relative_error(*pair)))
+    assert not bool(jnp.isfinite(norm(pair[where])))
+    for f in (safe_sqrt, lambda x: ratio(x, jnp.ones(2)), lambda x: ratio(x, jnp.zeros(2), 3.0)):
+        assert bool(jnp.isnan(f(jnp.array([1.0, np.nan]))[1]))
+    assert bool(jnp.isnan(safe_sqrt(jnp.array(-1.0))))
+
+
+def test_an_error_relative_to_nothing_is_zero_or_infinite():
+    nothing = jnp.zeros(3)
+    assert float(relative_error(nothing, nothing)) == 0.0
+    assert float(relative_error(nothing + 1e-30, nothing)) == np.inf
+
+
+def test_the_gradient_of_an_error_is_right_and_zero_where_there_is_none(x64):
+    wanted = jnp.array([1.0, -2.0, 0.5])
+    check_gradients(lambda found: relative_error(found, wanted), jnp.array([1.1, -2.3, 0.0]))
+    np.testing.assert_array_equal(jax.grad(lambda found: relative_error(found, wanted))(wanted), 0.0)

@@ -439,3 +439,160 @@ def test_impossible_tiles_are_refused():
         cx.Tile(4, 1, cell=cx.SharedReference())
     with pytest.raises(ValueError, match="one number for all columns"):
         cx.ADC(range=[5.0] * 3)
+
+
+# ------------------------------------------------------------------- errors that hide nothing, at any scale
+
+
+@pytest.mark.parametrize("power", [-20, 0, 20])
+def test_the_error_of_weights_of_any_scale_is_the_same(key, power):
+    w = gaussian(0, (64, 32)) * jnp.float32(10.0**power)
+    tile = cx.replace(cx.presets.pcm(), **QUIET)
+    chip, history = cx.program(key, tile, w)
+    assert float(cx.mvm_error(key, tile, chip, w)) == pytest.approx(0.11, abs=0.02)
+    assert float(history.mvm_error[-1]) == pytest.approx(0.11, abs=0.02)
+
+
+def nan_at(path):
+    """The HERMES preset with a NaN at one of its numbers."""
+    return cx.replace(cx.presets.hermes(), **{path: jnp.asarray(np.nan)})
+
+
+@pytest.mark.parametrize(
+    "path", ["noise", "adc.range", "device.g_max", "device.programming.sigma.coefficients", "device.flicker.t_read"]
+)
+@pytest.mark.parametrize("how", [cx.OneShot(), cx.Iterative(iterations=2), cx.GDP(iterations=2, batch=8)])
+def test_a_nan_in_the_hardware_is_not_a_perfect_chip(key, path, how):
+    tile, w = cx.presets.hermes(), gaussian(0, (8, 4))
+    if path.endswith("coefficients"):
+        tile = cx.replace(tile, **{path: tuple(jnp.asarray(np.nan) for _ in range(4))})
+    else:
+        tile = nan_at(path)
+    chip, history = cx.program(key, tile, w, how)
+    assert not float(cx.mvm_error(key, tile, chip, w)) < 1.0, path
+    if path != "device.flicker.t_read":
+        assert (
+            not float(history.mvm_error[-1]) < 1.0 and not float(history.converged[-1]) == 1.0
+        ) or how == cx.OneShot()
+
+
+def test_nan_weights_and_inputs_are_seen_under_jit(key):
+    tile, w, x = cx.presets.pcm(), gaussian(0, (8, 4)), gaussian(1, (5, 8))
+    bad = jax.jit(lambda w: cx.program(key, tile, w)[1].mvm_error[-1])(w.at[0, 0].set(jnp.nan))
+    assert bool(jnp.isnan(bad))
+    chip, _ = cx.program(key, tile, w)
+    assert bool(jnp.isnan(cx.mvm_error(key, tile, chip, w, x.at[0, 0].set(jnp.nan))))
+    assert bool(jnp.isnan(cx.mvm_error(key, tile, chip, w.at[0, 0].set(jnp.nan), x)))
+
+
+def test_nothing_on_noisy_hardware_has_no_error_of_zero(key):
+    tile, nothing = cx.presets.pcm(), jnp.zeros((8, 4))
+    chip, history = cx.program(key, tile, nothing)
+    assert float(cx.mvm_error(key, tile, chip, nothing)) == np.inf and float(history.mvm_error[-1]) == np.inf
+    ideal = cx.presets.ideal()
+    assert float(cx.mvm_error(key, ideal, cx.program(key, ideal, nothing)[0], nothing)) == 0.0
+
+
+def test_what_does_not_fit_the_type_is_refused(key):
+    tile, w = cx.presets.pcm(), gaussian(0, (8, 4))
+    with pytest.raises(ValueError, match="weights up to 1e\\+300 do not fit float32"):
+        cx.program(key, tile, np.full((2, 2), 1e300))
+    chip, _ = cx.program(key, tile, w)
+    with pytest.raises(ValueError, match="time must be finite"):
+        cx.mvm(key, tile, chip, gaussian(1, (3, 8)), t=1e39)
+
+
+# --------------------------------------------------------------------------- drift at the target, compensation
+
+
+@pytest.mark.parametrize(
+    "tile, wanted",
+    [
+        (cx.Tile(512, 512, device=cx.devices.hermes(1)), [0.211, 0.231, 0.293]),
+        (cx.Tile(512, 512, device=cx.devices.hermes(2)), [0.143, 0.166, 0.235]),
+        (cx.replace(cx.presets.pcm(), **QUIET), [0.125, 0.141, 0.181]),
+    ],
+    ids=["HERMES 1", "HERMES 2", "PCM"],
+)
+def test_drift_exponents_are_those_of_the_targets(tile, wanted):
+    """GDC, 512² Gaussian weights, at 1 h, 1 d, 1 y; drawn at the programmed conductance: .330, .248 and .182 at 1 y."""
+    w, x, key = gaussian(0, (512, 512)), jax.random.normal(jax.random.key(5), (256, 512)), jax.random.key(3)
+    chip, _ = cx.program(key, tile, w)
+    errors = [float(cx.mvm_error(key, tile, chip, w, x, t)) for t in (HOUR, DAY, 365 * DAY)]
+    np.testing.assert_allclose(errors, wanted, rtol=0.03)
+
+
+@pytest.mark.parametrize("how", [cx.Iterative(iterations=5), cx.GDP(iterations=5, batch=64)], ids=["ip", "gdp"])
+def test_under_methods_that_pulse_the_target_is_what_the_controller_wants(key, how):
+    """Exponents follow encode(weights), however far a pulse lands from it."""
+    device = cx.replace(cx.devices.hermes(1), flicker=None, **{"drift.spread": None, "write.noise": 4.0})
+    tile, w = cx.Tile(32, 32, device=device), gaussian(0, (32, 32))
+    chip, _ = cx.program(key, tile, w, how)
+    target = tile.cell.encode(w / jnp.abs(w).max(), device.g_min, device.g_max)
+    np.testing.assert_allclose(chip.cells.nu[:, 0, 0], device.drift.mean(target / device.g_max), rtol=1e-4)
+
+
+@pytest.mark.parametrize("compensation", ["tile", "column"])
+def test_the_first_reading_is_its_own_reference(key, compensation):
+    tile = cx.replace(cx.presets.hermes(gain=0.03), rows=64, cols=64, compensation=compensation)
+    chip, _ = cx.program(key, tile, gaussian(0, (64, 64)))
+    first = cx.read(jax.random.key(9), tile, chip, 0.0)
+    np.testing.assert_array_equal(first.scale, jnp.broadcast_to(chip.scale, first.scale.shape))
+    both = jax.vmap(lambda t: cx.read(key, tile, chip, t).scale)(jnp.array([0.0, DAY])) / chip.scale
+    assert bool((both[0] == 1).all()) and float(both[1].min()) > 1.05
+
+
+def test_the_reference_is_measured_once_and_seen_by_the_converters_in_use(key):
+    """Only today's reading and its noise differ from one read to the next: no noise of the reference on top."""
+    tile = cx.replace(cx.presets.hermes(), rows=64, cols=64, noise=0.5, **{"device.flicker": None})
+    quiet = cx.replace(tile, noise=None)
+    chip, _ = cx.program(key, tile, gaussian(0, (64, 64)))
+    # without noise today, what is left is the reference alone: the same every time
+    scales = [cx.read(jax.random.key(k), quiet, chip, DAY).scale for k in range(3)]
+    np.testing.assert_array_equal(scales[0], scales[1])
+    np.testing.assert_array_equal(scales[0], scales[2])
+
+
+def test_compensation_against_an_ideal_read_of_what_was_programmed():
+    """Without the first reading's own 1/f noise, α scatters less from chip to chip, and is 1 on average at t = 0."""
+    tile = cx.replace(cx.presets.hermes(), rows=32, cols=32, **{"device.drift": None, "device.programming": None})
+    w, keys = gaussian(0, (32, 32)), jax.random.split(jax.random.key(0), 64)
+
+    def alphas(tile, t):
+        def one(k):
+            chip, _ = cx.program(k, tile, w)
+            return (cx.read(jax.random.fold_in(k, 1), tile, chip, t).scale / chip.scale).ravel()[0]
+
+        return np.asarray(jax.jit(jax.vmap(one))(keys))
+
+    ideal = cx.replace(tile, reference="ideal")
+    assert alphas(ideal, 0.0).mean() == pytest.approx(1.0, abs=0.01) and alphas(ideal, 0.0).std() > 0
+    assert alphas(ideal, DAY).std() < 0.9 * alphas(tile, DAY).std()
+
+
+def test_the_periphery_of_the_hermes_core_has_the_published_error(key):
+    """Gaussian weights and inputs on 256 rows, perfect devices: 1.94 %, converters and output noise together."""
+    tile = cx.replace(cx.presets.hermes(), device=cx.devices.ideal(), compensation=None)
+    w, x = gaussian(0, (256, 256)) / 3, gaussian(1, (4096, 256)) / 3
+    w = w / jnp.abs(w).max()
+    chip, _ = cx.program(key, tile, w)
+    assert float(cx.mvm_error(key, tile, chip, w, x)) == pytest.approx(0.0194, rel=0.03)
+
+
+def test_typical_ranges_hold_what_gaussian_inputs_cause(key):
+    """4 σ of the outputs for Gaussian weights on all rows; less for fewer rows, whatever range there was before."""
+    for rows, wanted in ((256, 7.1), (64, 3.55), (27, 2.3)):
+        for before in (1.0, 40.0):
+            tile = cx.replace(cx.presets.hermes(), **{"adc.range": before})
+            w = gaussian(0, (rows, 64)) / 3
+            assert float(cx.typical_ranges(tile, w / jnp.abs(w).max()).adc.range) == pytest.approx(wanted, rel=0.12)
+    assert cx.typical_ranges(cx.presets.pcm(), gaussian(0, (8, 4))) == cx.presets.pcm()
+
+
+def test_the_standard_model_can_have_its_ir_drop(key):
+    w, x = gaussian(0, (512, 64)), jnp.clip(gaussian(1, (64, 512)) / 3, -1, 1)
+    errors = []
+    for drop in (False, True):
+        tile = cx.replace(cx.presets.standard(ir_drop=drop), noise=None, device=cx.devices.ideal(), compensation=None)
+        errors.append(float(cx.mvm_error(key, tile, cx.program(key, tile, w)[0], w, x)))
+    assert errors[1] > errors[0] + 0.002

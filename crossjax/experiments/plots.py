@@ -36,7 +36,7 @@ def time_axis(axis: Any, times: Sequence[float]) -> None:
     ticks = [t for t in SPANS if min(times) <= t * 1.01 and t <= max(times) * 1.01]
     axis.set_xticks(ticks, [SPANS[t] for t in ticks])
     axis.minorticks_off()
-    axis.set_xlabel("time after programming")
+    axis.set_xlabel("time after the first read")
 
 
 def span(seconds: float) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax
@@ -17,10 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from crossjax._pytree import replace, spec, static
+from crossjax._numerics import safe_sqrt
+from crossjax._pytree import replace, spec
 from crossjax._random import named, normal
 from crossjax.circuits.converters import ColumnSpread
 from crossjax.devices.device import DeviceState
+from crossjax.programming.clock import Clock
 from crossjax.tiles.cells import deviation
 from crossjax.tiles.mvm import conduct, forward, line_sums, line_variance
 from crossjax.tiles.tile import Reading, Tile
@@ -41,43 +42,6 @@ class Core(Protocol):
     def pulse(self, change: np.ndarray) -> None:
         """Send write pulses to the cells whose requested change (rows, cols) is not 0."""
         ...
-
-
-@spec
-class Clock:
-    """Time on a core that is being programmed: its devices fluctuate and drift from one iteration to the next.
-
-    Every device has its own: it starts when the device is pulsed.
-
-    Attributes:
-        age: iterations since the last pulse, (devices, r, c').
-        q: 1/f noise coefficient Q at the conductance that a device is to have; None without 1/f noise.
-        deviation: relative deviation by 1/f noise since the pulse, in units of Q; see `FlickerNoise.advance`.
-        moment: what is new of it in every iteration; None where iterations follow one another at once.
-        seconds: from one iteration to the next; None: as long as its reads take, too short for drift.
-        slope: µS that typical devices at these targets change by per unit of that logarithm; None without drift.
-        logarithms: of time as the drift goes by it, of every age in iterations; None likewise.
-        octaves: of the 1/f noise.
-    """
-
-    age: Array
-    q: Array | None = None
-    deviation: Array | None = None
-    moment: Array | None = None
-    seconds: Array | float | None = None
-    slope: Array | None = None
-    logarithms: Array | None = None
-    octaves: int = static(default=0)
-
-    def logarithm(self, more: Array | float = 0.0) -> Array:
-        """The logarithm of time for every device, now or some iterations later."""
-        assert self.logarithms is not None
-        return self.logarithms[(self.age + more).astype(jnp.int32)]
-
-    def pulsed(self, hit: Array) -> Clock:
-        """The clocks of devices that were ``hit`` start again."""
-        deviation = None if self.deviation is None else jnp.where(hit, 0.0, self.deviation)
-        return replace(self, age=jnp.where(hit, 0.0, self.age), deviation=deviation)
 
 
 @spec
@@ -111,7 +75,7 @@ class SimulatedCore:
         extra = self._flicker_variance(x.shape[0])
         if extra is not None:
             extra = line_sums(jnp.mean(x * x, axis=0)[None, None], extra)
-        return self._outputs(key, self.tile, x, extra)
+        return self._outputs(key, self.tile, self.reading(), x, extra)
 
     def verify(self, key: Array, rows: int, reads: int, integration: Array | float) -> Array:
         """Mean of ``reads`` reads of every weight (r, c), through the lines and the columns' converters.
@@ -120,19 +84,21 @@ class SimulatedCore:
         ADC's levels (its counter counts on) and so much smaller the variance of the output noise. The reads are
         spread over the iteration; 1/f noise that changes meanwhile is averaged like them.
         """
-        tile = self.tile
+        tile, reading = self.tile, self.reading()
         if tile.noise is not None:
             tile = replace(tile, noise=tile.noise / integration**0.5)
+        if reading.variance is not None:
+            reading = replace(reading, variance=reading.variance / integration)
         if tile.adc is not None:
             tile = replace(tile, adc=replace(tile.adc, integration=integration))
         extra = self._flicker_variance(reads * rows)
         if extra is not None:  # a line at a time: its devices are the outputs
             extra = jnp.tile(extra, (1, reads, 1, 1, 1))
         lines = jnp.tile(jnp.eye(rows), (reads, 1))
-        return jnp.mean(self._outputs(key, tile, lines, extra).reshape(reads, rows, -1), axis=0)
+        return jnp.mean(self._outputs(key, tile, reading, lines, extra).reshape(reads, rows, -1), axis=0)
 
-    def _outputs(self, key: Array, tile: Tile, x: Array, extra: Array | None) -> Array:
-        y = forward(key, tile, self.reading(), x[None], extra=extra)[0, :, 0]
+    def _outputs(self, key: Array, tile: Tile, reading: Reading, x: Array, extra: Array | None) -> Array:
+        y = forward(key, tile, reading, x[None], extra=extra)[0, :, 0]
         return y if self.used is None else jnp.where(jnp.any(self.used, axis=0), y, 0.0)
 
     def _flicker_variance(self, reads: int) -> Array | None:
@@ -180,60 +146,26 @@ class SimulatedCore:
 
     def started(self, iterations: int, seconds: Array | float | None) -> SimulatedCore:
         """The core with its clock running, before the first of so many iterations."""
-        device, clock = self.tile.device, Clock(jnp.zeros_like(self.cells.g), seconds=seconds)
-        x = jnp.clip(self.target, device.g_min, device.g_max) / device.g_max
-        if device.flicker is not None:
-            none, moment = clock.age, None if seconds is None else clock.age
-            octaves = device.flicker.octaves(iterations)
-            clock = replace(clock, q=device.flicker.q(x), deviation=none, moment=moment, octaves=octaves)
-        if device.drift is not None and seconds is not None:
-            ages = device.drift.logarithm(jnp.arange(iterations + 1) * seconds)
-            law = partial(device.drift.apply, self.target, device.drift.typical(x), g_max=device.g_max)
-            slope = jax.jvp(lambda a: law(a), (ages[0],), (jnp.ones_like(ages[0]),))[1]
-            clock = replace(clock, slope=slope, logarithms=ages)
-        return replace(self, clock=clock)
+        return replace(self, clock=Clock.start(self.tile.device, self.target, iterations, seconds))
 
     def ticked(self, key: Array, k: Array, reads: Array | float) -> SimulatedCore:
         """The core at the beginning of iteration ``k``, which takes ``reads`` reads; the same key for every one."""
-        clock, flicker = self.clock, self.tile.device.flicker
-        if clock is None:
-            return self
-        clock = replace(clock, age=clock.age + 1.0)
-        if flicker is not None and clock.deviation is not None:
-            deviation, fresh = flicker.advance(named(key, "flicker"), clock.deviation, clock.age, k, clock.octaves)
-            clock = replace(clock, deviation=deviation)
-            if clock.moment is not None and clock.seconds is not None:
-                clock = replace(clock, moment=flicker.between(clock.seconds, reads) * fresh)
-        return replace(self, clock=clock)
+        return self if self.clock is None else replace(self, clock=self.clock.tick(key, self.tile.device, k, reads))
 
     def stopped(self) -> SimulatedCore:
         """The core at the end of its programming: its devices remember how long ago they were written."""
-        if self.clock is None or self.clock.seconds is None:
-            return replace(self, clock=None)
-        return replace(self, clock=None, cells=replace(self.cells, age=self.clock.age * self.clock.seconds))
+        age = None if self.clock is None else self.clock.age_in_seconds()
+        return replace(self, clock=None, cells=self.cells if age is None else replace(self.cells, age=age))
 
     def conductances(self) -> Array:
         """What the devices conduct at this moment of their programming (devices, r, c'), µS."""
-        g, clock, device = self.cells.g, self.clock, self.tile.device
-        if clock is None:
-            return g
-        if device.drift is not None and clock.logarithms is not None and self.cells.nu is not None:
-            g = device.drift.apply(g, self.cells.nu, clock.logarithm(), device.g_max)
-        if clock.q is not None and clock.deviation is not None:
-            now = clock.deviation if clock.moment is None else clock.deviation + clock.moment
-            g = jnp.maximum(g * (1.0 + clock.q * now), 0.0)
-        return lax.optimization_barrier(g)  # computed once, used several times
+        return self.cells.g if self.clock is None else self.clock.conductances(self.tile.device, self.cells)
 
     def expected_change(self, left: Array) -> Array | float:
-        """Change of the weights (r, c) that typical drift will bring in the iterations that are left.
-
-        As far as a controller knows: from the targets, from when it pulsed a device, and to first order.
-        """
-        clock, device = self.clock, self.tile.device
-        if clock is None or clock.slope is None:
-            return 0.0
-        change = clock.slope * (clock.logarithm(left) - clock.logarithm())
-        return self.tile.cell.decode(change, device.g_min, device.g_max)
+        """Change of the weights (r, c) that typical drift will bring in the iterations that are left."""
+        change = None if self.clock is None else self.clock.expected_change(left)
+        device = self.tile.device
+        return 0.0 if change is None else self.tile.cell.decode(change, device.g_min, device.g_max)
 
     # ----------------------------------------------------------------------- what a simulation may look at
 
@@ -278,9 +210,14 @@ class SimulatedCore:
         return 0.0 if adc is None else adc.step
 
     @property
-    def output_noise(self) -> Array | float:
-        """Standard deviation of the noise of one MVM's outputs, in weight units."""
-        return 0.0 if self.tile.noise is None else self.tile.noise
+    def output_noise(self) -> Array:
+        """Standard deviation of the noise of one MVM's output, a single full weight on its line, in weight units."""
+        device, cell = self.tile.device, self.tile.cell
+        variance = jnp.asarray(0.0 if self.tile.noise is None else self.tile.noise**2)
+        read = device.read_variance(cell.encode(jnp.ones((1, 1)), device.g_min, device.g_max))
+        if read is not None:
+            variance = variance + cell.variance(read, device.g_min, device.g_max)[0, 0]
+        return safe_sqrt(variance)
 
     def reading(self) -> Reading:
         """What the core conducts at this moment of its programming."""
