@@ -128,7 +128,7 @@ def safe_log(x: Array, floor: float = 1e-12) -> Array:
 def safe_sqrt(x: Array) -> Array:
     """√x, with zero gradient at 0. NaN stays NaN, and a negative number becomes one."""
     zero = x == 0
-    return jnp.where(zero, x, jnp.sqrt(jnp.where(zero, 1.0, x)))
+    return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, x)))
 
 
 def ratio(a: Array, b: Array, otherwise: ArrayLike = 0.0) -> Array:

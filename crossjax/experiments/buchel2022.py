@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
@@ -38,15 +39,13 @@ COMPARED = ("iterative", "gdp")
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """The hardware while programming, where it is another than in use, and what is left out of both.
+    """The ADC while programming, where it is another than in use.
 
     Attributes:
         label: for tables and files.
         bits: of the ADC while programming.
         range: of the ADC while programming; None: calibrated, as in use.
         single: program-and-verify reads cells by one MVM, as coarse as those; else for as long as it takes.
-        gain: columns have a gain spread.
-        flicker: devices have 1/f noise.
         few: on a few chips only.
     """
 
@@ -54,8 +53,6 @@ class Setting:
     bits: int = 8
     range: float | None = None
     single: bool = False
-    gain: bool = True
-    flicker: bool = True
     few: bool = False
 
     def method(self, name: str) -> Method:
@@ -66,10 +63,7 @@ class Setting:
 BASE = Setting("8 bit")
 COARSE = Setting("4 bit, also to verify", bits=4, single=True)
 WIDE = Setting("8 bit, range 40, also to verify", range=40.0, single=True)
-STUDIES = (
-    COARSE, WIDE, Setting("8 bit, also to verify", single=True, few=True), Setting("equal gains", gain=False, few=True),
-    Setting("no 1/f noise", flicker=False, few=True),
-)  # fmt: skip
+STUDIES = (COARSE, WIDE, Setting("8 bit, also to verify", single=True, few=True))
 FEW = 4
 
 
@@ -138,12 +132,14 @@ def buchel2022(
         results: dict[tuple[str, Setting], list[dict[str, Any]]] = {}
         with Progress(console=report.console, transient=True) as progress:
             bar = progress.add_task("programming", total=sum(count for *_, count in plan))
+            compiled: dict[tuple[str, int], OnChip] = {}
             for name, setting, count in plan:
-                measure = OnChip(analog, setting.method(name), cifar.test, setting)
+                how = setting.method(name)
+                measure = compiled.setdefault((repr(how), setting.bits), OnChip(analog, how, cifar.test, setting.bits))
                 for n in range(count):
                     progress.update(bar, description=f"{plots.LABELS[name]}, {setting.label}, chip {n}")
                     stage = f"{name} {setting.label} {n}"
-                    found = run.stage(stage, lambda n=n, m=measure: m(jax.random.fold_in(key, n)))
+                    found = run.stage(stage, lambda n=n, m=measure, s=setting: m(jax.random.fold_in(key, n), s.range))
                     results.setdefault((name, setting), []).append(found)
                     progress.advance(bar)
         matrix = run.stage("matrix", lambda: programming_study.study(named(key, "matrix"))) if studies else None
@@ -177,15 +173,15 @@ def tuned(model: Any, cifar: Cifar) -> Any:
 class OnChip:
     """Accuracy of the network programmed into one chip, and the errors of every layer's chip."""
 
-    def __init__(self, model: Any, method: Method, test: tuple[Array, Array], setting: Setting) -> None:
+    def __init__(self, model: Any, method: Method, test: tuple[Array, Array], bits: int) -> None:
         graph, self.state = nnx.split(model)
+        self.ranges = [op.tile.get_value().adc.range for op in nn.convert.ops(model)]
 
-        def one(key: Array, state: Any) -> dict[str, Any]:
+        def one(key: Array, state: Any, ranges: list[Array]) -> dict[str, Any]:
             analog = nnx.merge(graph, state, copy=True)
-            in_use = [_without(op.tile.get_value(), setting) for op in nn.convert.ops(analog)]
-            for op, tile in zip(nn.convert.ops(analog), in_use, strict=True):
-                wide = {} if setting.range is None else {"adc.range": setting.range}
-                op.tile.set_value(cx.replace(tile, **{"adc.bits": setting.bits}, **wide))
+            in_use = [op.tile.get_value() for op in nn.convert.ops(analog)]
+            for op, tile, full in zip(nn.convert.ops(analog), in_use, ranges, strict=True):
+                op.tile.set_value(cx.replace(tile, **{"adc.bits": bits, "adc.range": full}))
             chip, history = nn.program(named(key, "program"), analog, method, ranges="keep")
             for op, tile in zip(nn.convert.ops(chip), in_use, strict=True):
                 op.tile.set_value(tile)
@@ -204,17 +200,12 @@ class OnChip:
 
         self.run = jax.jit(one)
 
-    def __call__(self, key: Array) -> dict[str, Any]:
-        """One chip."""
+    def __call__(self, key: Array, full: float | None = None) -> dict[str, Any]:
+        """One chip; ``full`` is the ADC's range while programming, None for the calibrated ones."""
         begin = time.perf_counter()
-        found = jax.block_until_ready(self.run(key, self.state))
+        ranges = [r if full is None else jnp.full_like(r, full) for r in self.ranges]
+        found = jax.block_until_ready(self.run(key, self.state, ranges))
         return jax.tree.map(float, found) | {"seconds": time.perf_counter() - begin}
-
-
-def _without(tile: Tile, setting: Setting) -> Tile:
-    """The hardware without what the setting leaves out."""
-    changes: dict[str, Any] = {} if setting.gain else {"adc.gain": None}
-    return cx.replace(tile, **changes, **({} if setting.flicker else {"device.flicker": None}))
 
 
 def write(
