@@ -41,8 +41,9 @@ def test_quickstart_figures_are_the_physics(quickstart):
     f = {e["name"]: e["ours"] for e in result["figures"]}
     assert f["accuracy_digital"] > 0.96
     assert f["gdp_over_iterative"] == pytest.approx(f["mvm_error_gdp"] / f["mvm_error_iterative"])
-    assert f["gdp_over_iterative"] < 0.65
-    assert f["accuracy_1y_none"] < f["accuracy_1y_gdc"] > f["accuracy_digital"] - 0.03
+    assert f["gdp_over_iterative"] < 1 <= f["one_shot_over_iterative"]
+    assert 0 < f["gdp_excess_over_iterative"] < 0.7
+    assert f["accuracy_1y_gdc"] > f["accuracy_digital"] - 0.03
     assert result["inputs"]["seed"] == 0 and result["seconds"] > 0 and "jaxlib" in result["versions"]
 
 

@@ -478,3 +478,39 @@ def test_parameters_from_pytorch(tmp_path):
         nn.load_torch(target, file, rename)
     with pytest.raises(FileNotFoundError):
         nn.load_torch(target, tmp_path / "none.safetensors")
+
+
+# ----------------------------------------------------------------------- ranges of the converters, by default
+
+
+def test_programming_a_network_calibrates_its_converters_and_says_so(key):
+    """By the weights and Gaussian inputs, or by data; what was calibrated before stays; on request all stay."""
+    model, x = nn.models.MLP((27, 64, 10), rngs=nnx.Rngs(0)), jax.random.normal(key, (200, 27))
+    analog, said = nn.to_analog(model, cx.presets.hermes(), report=None), []
+    before = [float(op.tile.get_value().adc.range) for op in nn.convert.ops(analog)]
+
+    def ranges(**options):
+        chip, histories = nn.program(key, analog, report=said.append, **options)
+        errors = [float(h.mvm_error[-1]) for h in histories.values()]
+        return [float(op.tile.get_value().adc.range) for op in nn.convert.ops(chip)], errors
+
+    typical, errors = ranges()
+    assert len(said) == 1 and "ADC ranges for Gaussian inputs: layers.0" in said[0] and "data=(x,)" in said[0]
+    assert typical[0] == pytest.approx(
+        float(cx.typical_ranges(cx.presets.hermes(), model.layers[0].kernel[...]).adc.range)
+    )
+    kept, coarse = ranges(ranges="keep")
+    assert kept == pytest.approx(before) and coarse[0] > errors[0]
+    from_data, _ = ranges(data=(x,))
+    assert from_data != pytest.approx(typical) and len(said) == 1
+    analog = nn.calibrate(analog, x)
+    assert ranges()[0] == pytest.approx(from_data), "calibrated to data already"
+    with pytest.raises(ValueError, match="'calibrate' or 'keep'"):
+        ranges(ranges="guess")
+
+
+def test_the_accuracy_of_nan_is_nan(key):
+    model = nn.models.MLP((4, 3), rngs=nnx.Rngs(0))
+    x, labels = jax.random.normal(key, (8, 4)), jnp.zeros(8, jnp.int32)
+    assert 0 <= float(nn.accuracy(model, x, labels)) <= 1
+    assert bool(jnp.isnan(nn.accuracy(model, x.at[3, 1].set(jnp.nan), labels)))

@@ -51,7 +51,7 @@ def test_melt_quench_falls_with_amplitude_and_the_controller_inverts_the_mean_cu
 
 @pytest.mark.parametrize("device", [devices.reram_milo(), cx.replace(devices.hermes(), g_min=2.0)])
 def test_pulses_cover_the_range_from_g_min_to_g_max(device):
-    device = cx.replace(device, **{"write.error": None})
+    device = cx.replace(device, programming=None)
     state = device.reset(jax.random.key(0), (3,))
     np.testing.assert_allclose(state.g, device.g_min)
     if isinstance(device.write, MeltQuench):
