@@ -134,7 +134,7 @@ def test_no_nan_at_zero(f):
 # --------------------------------------------------------------------------------------------- errors
 
 
-@given(st.floats(-35, 35), st.floats(1e-4, 1e3))
+@given(st.floats(-30, 30), st.floats(0.01, 100))
 def test_a_relative_error_is_the_same_at_any_scale(power, error):
     wanted = jnp.asarray(np.random.default_rng(0).normal(size=50) * 10.0**power, jnp.float32)
     found = relative_error(wanted * jnp.float32(1 + error), wanted)
