@@ -37,10 +37,15 @@ def calibrate_ranges(tile: Tile, weights: Array, x: Array, percentile: float = 9
     flat = as_inputs(x, shape).reshape(-1, shape[0])
     if tile.dac is not None and tile.dac.scaling == "fixed":
         tile = replace(tile, **{"dac.range": percentile_range(flat, percentile)})
+    return _with_adc_range(tile, weights, flat, percentile)
+
+
+def _with_adc_range(tile: Tile, weights: Array, x: Array, percentile: float) -> Tile:
+    """The tile whose ADC holds ``percentile`` % of the line sums that inputs (vectors, rows) cause in it."""
     if tile.adc is None:
         return tile
-    grid = tile.grid(shape)
-    u = grid.cut_inputs(flat if tile.dac is None else flat / tile.dac.input_scale(flat))
+    grid = tile.grid((weights.shape[0], weights.shape[1]))
+    u = grid.cut_inputs(x if tile.dac is None else x / tile.dac.input_scale(x))
     lines = ideal_lines(tile, normalise(tile, weights)[0])
     sums = line_sums(signals(tile, u), lines.transpose(1, 3, 0, 2, 4))
     used = grid.columns()
@@ -62,7 +67,7 @@ def typical_ranges(tile: Tile, weights: Array, percentile: float = 99.995, vecto
     Raises:
         ValueError: as `calibrate_ranges`.
     """
+    weights = check_weights(weights)
     full = 1.0 if tile.dac is None or tile.dac.scaling != "fixed" else tile.dac.range
     x = normal(jax.random.key(0), (vectors, weights.shape[0])) * (full / 3.0)
-    tuned = calibrate_ranges(tile, weights, x, percentile)
-    return tile if tile.adc is None or tuned.adc is None else replace(tile, **{"adc.range": tuned.adc.range})
+    return _with_adc_range(tile, weights, x, percentile)
