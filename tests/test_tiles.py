@@ -449,8 +449,8 @@ def test_the_error_of_weights_of_any_scale_is_the_same(key, power):
     w = gaussian(0, (64, 32)) * jnp.float32(10.0**power)
     tile = cx.replace(cx.presets.pcm(), **QUIET)
     chip, history = cx.program(key, tile, w)
-    assert float(cx.mvm_error(key, tile, chip, w)) == pytest.approx(0.084, rel=0.01)
-    assert float(history.mvm_error[-1]) == pytest.approx(0.082, abs=0.01)
+    assert float(cx.mvm_error(key, tile, chip, w)) == pytest.approx(0.110, rel=0.02)
+    assert float(history.mvm_error[-1]) == pytest.approx(0.084, rel=0.02)  # before 1/f noise
 
 
 def nan_at(path):
@@ -581,7 +581,7 @@ def test_the_periphery_of_the_hermes_core_has_the_published_error(key):
 
 def test_typical_ranges_hold_what_gaussian_inputs_cause(key):
     """4 σ of the outputs for Gaussian weights on all rows; less for fewer rows, whatever range there was before."""
-    for rows, wanted in ((256, 7.1), (64, 3.55), (27, 2.3)):
+    for rows, wanted in ((256, 7.1), (64, 3.6), (27, 2.6)):
         for before in (1.0, 40.0):
             tile = cx.replace(cx.presets.hermes(), **{"adc.range": before})
             w = gaussian(0, (rows, 64)) / 3
