@@ -19,7 +19,7 @@ from crossjax import report
 from crossjax.experiments import plots
 from crossjax.programming import Method
 
-SIZE, WIRED, CHIPS = 128, 48, 4
+SIZE, WIRED, CHIPS = 128, 32, 4
 BITS, RANGES = (3, 4, 5, 6, 8), (1.0, 2.0, 4.0, 5.6)  # ranges in units of the calibrated one
 METHODS: dict[str, Method] = {
     "iterative": cx.Iterative(), "iterative, short reads": cx.Iterative(integration=1.0), "gdp": cx.GDP(),
@@ -40,7 +40,7 @@ def study(key: Array) -> dict[str, Any]:
         other = cx.replace(use, **change)
         cases[label] = (other, other, w)
     small = w[:WIRED, :WIRED]
-    for label, wires in (("48 x 48", None), ("48 x 48, 10 ohm a segment", cx.Wires(10.0, 10.0))):
+    for label, wires in (("32 x 32", None), ("32 x 32, 10 ohm a segment", cx.Wires(10.0, 10.0))):
         tile = cx.typical_ranges(cx.replace(use, rows=WIRED, cols=WIRED, wires=wires), small)
         cases[label] = (tile, tile, small)
     return {
