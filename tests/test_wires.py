@@ -682,12 +682,12 @@ def test_gradient_programming_compensates_wires_that_reading_cells_cannot_see(ke
     )  # fmt: skip
     w = jnp.clip(jax.random.normal(key, (64, 64)), -3, 3)
     errors = {}
-    methods = {"cell": cx.Iterative(verify="cell"), "mvm": cx.Iterative(), "gdp": cx.GDP(iterations=60, batch=1024)}
+    methods = {"cell": cx.Iterative(verify="cell"), "mvm": cx.Iterative(), "gdp": cx.GDP(iterations=60, batch=512)}
     for name, how in methods.items():
         chip, _ = cx.program(key, tile, w, how)
         errors[name] = float(cx.mvm_error(key, tile, chip, w))
     assert errors["gdp"] < 0.5 * errors["cell"]
-    assert errors["gdp"] < 0.8 * errors["mvm"], "reading through the lines sees them, one ADC level at a time"
+    assert errors["mvm"] < 0.5 * errors["cell"], "reads through the lines that count for long enough see them too"
 
 
 # -------------------------------------------------------------------------------- bad input
