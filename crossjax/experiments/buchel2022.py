@@ -294,7 +294,7 @@ def write(
         low = min(a.mean() for a in accuracy.values())
         axes[2].set(xlabel="accuracy (%)", title="ADC while programming", xlim=(max(0.0, low - 15), 100 * digital + 1))
         axes[2].axvline(100 * digital, color="k", ls=":", lw=0.8)
-    for axis in axes:
+    for axis in axes[:2]:
         axis.legend()
     run.plot("buchel2022", figure)
     if matrix is not None:
