@@ -18,7 +18,6 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from crossjax._numerics import ratio
 
 DRIVES, SENSES = ("left", "right", "both"), ("bottom", "top", "both")
 
@@ -225,7 +224,8 @@ def line_drop(current: Array, r: Array, far: Array | None) -> Array:
         return drop
     along = jnp.cumsum(r, axis=-1)
     total = along[..., -1:] + far[..., None]
-    return drop - along * ratio(jnp.sum(along * current, axis=-1, keepdims=True), total)
+    share = along / jnp.where(total == 0, 1.0, total)  # not `ratio` of the currents: drops are transposed, so linear
+    return drop - share * jnp.sum(along * current, axis=-1, keepdims=True)
 
 
 def drop(current: Array, net: Network) -> tuple[Array, Array]:
