@@ -18,7 +18,6 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-
 DRIVES, SENSES = ("left", "right", "both"), ("bottom", "top", "both")
 
 SIEMENS = 1e-3  # µS: nobody's largest device conducts 1 nS, and nobody's conducts 1 mS, which is 1e-3 in siemens
