@@ -20,6 +20,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
+import jax.core
+import jax.numpy as jnp
 import numpy as np
 
 T = TypeVar("T")
@@ -63,6 +65,20 @@ def _number(value: Any) -> Any:
 
 def _structure(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
+
+
+def strong(tree: T) -> T:
+    """The tree with all numbers as arrays of JAX's default float: one compilation, whatever kind the user wrote."""
+    dtype = jax.dtypes.canonicalize_dtype(float)
+
+    def one(leaf: Any) -> Any:
+        if isinstance(leaf, jax.core.Tracer) or not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            return leaf
+        if isinstance(leaf, jax.Array):
+            return leaf if leaf.dtype == dtype and not leaf.weak_type else jnp.asarray(leaf, dtype)
+        return np.asarray(leaf, dtype)
+
+    return jax.tree.map(one, tree)
 
 
 def replace(spec: T, /, **changes: Any) -> T:

@@ -10,14 +10,13 @@ from __future__ import annotations
 import math
 from typing import Protocol
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
 from crossjax._numerics import clip_inside, safe_sqrt
 from crossjax._pytree import check_choice, check_range, spec, static
-from crossjax._random import normal, normal_pair, uniform
+from crossjax._random import normal, normal_pair, numbered, uniform
 from crossjax.devices.laws import Law
 
 
@@ -233,7 +232,7 @@ class FlickerNoise:
 
 def _source(key: Array, n: Array, m: Array) -> Array:
     """The key of the m-th value of source n: the old one is drawn again, so that only the sum needs to be kept."""
-    return jax.random.fold_in(jax.random.fold_in(key, n), m)
+    return numbered(numbered(key, n), m)
 
 
 @spec

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 from crossjax._numerics import clip_inside
 from crossjax._pytree import check_count, check_range, spec, static
-from crossjax._random import named, normal
+from crossjax._random import named, normal, numbered
 from crossjax.devices.noise import ProgrammingError
 
 Scalar = Array | float
@@ -211,7 +210,7 @@ class SetPulses:
 
         def step(carry: tuple[Array, Array], k: Array) -> tuple[tuple[Array, Array], None]:
             g, p = carry
-            after, faded = self.set_once(jax.random.fold_in(key, k), p, g, g_max)
+            after, faded = self.set_once(numbered(key, k), p, g, g_max)
             due = k < wanted
             return (jnp.where(due, after, g), jnp.where(due, faded, p)), None
 

@@ -19,7 +19,7 @@ from flax import nnx
 from jax import Array, lax
 
 from crossjax._pytree import replace
-from crossjax._random import named
+from crossjax._random import named, numbered, split
 from crossjax.nn.convert import Model, advance, calibrate, layers, matrices, ops, set_key, with_typical_ranges
 from crossjax.nn.ops import Conducting, Programmed
 from crossjax.programming import History, Method, OneShot
@@ -73,7 +73,7 @@ def program(
             made, histories[name] = one(named(key, name), weights[0])
             made = jax.tree.map(lambda a: a[None], made)
         else:
-            made, histories[name] = jax.vmap(one)(jax.random.split(named(key, name), weights.shape[0]), weights)
+            made, histories[name] = jax.vmap(one)(split(named(key, name), weights.shape[0]), weights)
         op.chip, op.reading = Programmed(made), nnx.data(None)
     if not histories:
         raise ValueError("this network has no layers on tiles: convert it with to_analog first")
@@ -100,7 +100,7 @@ def read(key: Array, model: Model, t: Array | float = 0.0, *, compensate: bool =
             raise ValueError(f"layer {name!r} is not programmed: call crossjax.nn.program(key, model) first")
         tile, chips = op.hardware(), op.chip.get_value()
         chips = chips if compensate else replace(chips, reference=None)
-        keys = jax.random.split(named(named(key, "reading"), name), chips.scale.shape[0])
+        keys = split(named(named(key, "reading"), name), chips.scale.shape[0])
         op.reading = Conducting(jax.vmap(lambda k, c, tile=tile: read_chip(k, tile, c, t))(keys, chips))
     set_key(now, named(key, "noise"))
     return now
@@ -202,7 +202,7 @@ def evaluate(
 
         return lax.map(one, keys)
 
-    keys = jax.random.split(key, chips)
+    keys = split(key, chips)
     made = nnx.graphdef(jax.eval_shape(lambda k: programmed(k, state), key))
     population = build(keys, state)
 
@@ -211,7 +211,7 @@ def evaluate(
         def one(at: tuple[Array, Array]) -> Any:
             chip, n = at
             own = jax.tree.map(lambda a: a[chip], population)
-            k = jax.random.fold_in(named(keys[chip], "time"), n)
+            k = numbered(named(keys[chip], "time"), n)
             return measure(read(k, nnx.merge(made, own), times[n], compensate=compensate))
 
         which = jnp.divmod(jnp.arange(chips * len(times)), len(times))

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from crossjax._pytree import replace
-from crossjax._random import all_named, named
+from crossjax._random import all_named, named, numbered
 from crossjax.compensation import typical_ranges
 from crossjax.nn.ops import ConvOp, EinsumOp, Embed, MatrixOp, Observed, Op
 from crossjax.tiles.injection import Injection
@@ -190,7 +190,7 @@ def set_key(model: nnx.Module, key: Array) -> None:
 def advance(model: nnx.Module, n: Array | int) -> None:
     """Give every layer the n-th key after its own, in place: noise of another batch."""
     for op in ops(model):
-        op.key.set_value(jax.random.fold_in(op.key.get_value(), n))
+        op.key.set_value(numbered(op.key.get_value(), n))
 
 
 def digital(model: Model) -> Model:

@@ -23,7 +23,7 @@ from flax import nnx
 from jax import Array, lax
 
 from crossjax._pytree import replace
-from crossjax._random import named
+from crossjax._random import named, numbered, split
 from crossjax.compensation import calibrate_ranges
 from crossjax.tiles.conv import Window, convolve
 from crossjax.tiles.injection import Injection, imagine
@@ -107,7 +107,7 @@ class Op(nnx.Module):
         if not self.recurrent:
             return self.key.get_value()
         bits = lax.bitcast_convert_type(lax.stop_gradient(x).astype(jnp.float32), jnp.uint32)
-        return jax.random.fold_in(self.key.get_value(), jnp.sum(bits, dtype=jnp.uint32))
+        return numbered(self.key.get_value(), jnp.sum(bits, dtype=jnp.uint32))
 
     def readings(self, matrices: Array) -> Reading:
         """What is multiplied with, stacked over groups, for kernel matrices (groups, rows, cols)."""
@@ -120,7 +120,7 @@ class Op(nnx.Module):
         key = self.key.get_value()
         if matrices.shape[0] == 1:
             return jax.tree.map(lambda a: a[None], imagine(key, tile, matrices[0], injections))
-        keys = jax.random.split(named(key, "groups"), matrices.shape[0])
+        keys = split(named(key, "groups"), matrices.shape[0])
         return jax.vmap(lambda k, w: imagine(k, tile, w, injections))(keys, matrices)
 
     def note(self, matrices: Array, x: Array) -> None:
@@ -273,7 +273,7 @@ class ConvOp(Op):
         elif self.groups == 1:
             y = convolve(self.fresh(x), self.hardware(), _only(self.readings(matrices)), x, window)[None]
         else:
-            tile, keys = self.hardware(), jax.random.split(self.fresh(x), self.groups)
+            tile, keys = self.hardware(), split(self.fresh(x), self.groups)
             y = jax.vmap(lambda k, r, p: convolve(k, tile, r, p, window))(keys, self.readings(matrices), parts)
         y = y[0] if self.groups == 1 else jnp.moveaxis(y, 0, -2).reshape(*y.shape[1:-1], -1)
         return y.astype(x.dtype)

@@ -18,7 +18,7 @@ from jax import Array, lax
 
 from crossjax._numerics import safe_sqrt
 from crossjax._pytree import replace, spec
-from crossjax._random import named, normal
+from crossjax._random import named, normal, split
 from crossjax.circuits.converters import ColumnSpread
 from crossjax.devices.device import DeviceState
 from crossjax.programming.clock import Clock
@@ -314,7 +314,7 @@ def iterate(
         reads: that one iteration makes, in times of one MVM.
         seconds: from one iteration to the next; None: no longer than its reads take.
     """
-    keys = jax.random.split(named(key, "iterations"), count)
+    keys = split(named(key, "iterations"), count)
     if isinstance(core, Instrument):
         records = []
         for k in range(count):

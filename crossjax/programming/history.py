@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -18,8 +19,8 @@ class History:
     """One entry per iteration (leading axes: chips), so that a plot is one line.
 
     Attributes:
-        mvm_error: relative error ‖ŷ − y‖ / ‖y‖ of the MVMs that the method made, its probe vectors for a
-            method that makes none.
+        mvm_error: relative error ‖ŷ − y‖ / ‖y‖ of the MVMs that the method made, of its probe vectors if it only
+            reads cells, or of the first reading (128 Gaussian vectors) for a method that never looks.
         weight_error: standard deviation of the true normalised weights' errors, as a fraction of the range
             (|w| = 1), read noise of any kind apart; NaN for an instrument, which does not show them.
         pulses: write pulses so far.
@@ -49,20 +50,20 @@ class Spent(NamedTuple):
 class Sums:
     """Additive parts of the errors of one tile, so that tiles of one matrix can be merged exactly."""
 
-    error2: Array
-    signal2: Array
+    error2: Array | None
+    signal2: Array | None
     weight2: Array
     spent: Spent
     done: Array
     cells: Array
 
 
-def measure(core: AnyCore, errors: tuple[Array, Array], target: Array, spent: Spent, done: Array) -> Sums:
+def measure(core: AnyCore, errors: tuple[Array, Array] | None, target: Array, spent: Spent, done: Array) -> Sums:
     """The sums of one iteration on one tile.
 
     Args:
         core: what is being programmed.
-        errors: ‖ŷ − y‖² and ‖y‖² of its MVMs.
+        errors: ‖ŷ − y‖² and ‖y‖² of its MVMs; None if there were none: `crossjax.program` will look.
         target: wanted weights (r, c).
         spent: what the iteration cost.
         done: which weights the method considers done (r, c).
@@ -71,14 +72,18 @@ def measure(core: AnyCore, errors: tuple[Array, Array], target: Array, spent: Sp
     weight = jnp.ones_like(target) if used is None else used.astype(target.dtype)
     miss = jnp.full_like(target, jnp.nan) if weights is None else jnp.where(weight > 0, weights - target, 0.0)
     spent = Spent(jnp.asarray(spent.pulses), *(jnp.asarray(a, target.dtype) for a in spent[1:]))
-    return Sums(*errors, jnp.sum(miss * miss), spent, jnp.sum(done * weight), jnp.sum(weight))
+    return Sums(*(errors or (None, None)), jnp.sum(miss * miss), spent, jnp.sum(done * weight), jnp.sum(weight))
 
 
+@partial(jax.jit, static_argnums=1)
 def merge(sums: Sums, axes: tuple[int, ...] = ()) -> History:
     """Sums over iterations (last axis), and tiles (``axes``), to a history."""
     s = jax.tree.map(lambda a: jnp.sum(a, axis=axes), sums) if axes else sums
+    error = jnp.full_like(s.weight2, jnp.nan)
+    if s.error2 is not None and s.signal2 is not None:
+        error = relative(safe_sqrt(s.error2), safe_sqrt(s.signal2))
     return History(
-        mvm_error=relative(safe_sqrt(s.error2), safe_sqrt(s.signal2)),
+        mvm_error=error,
         weight_error=safe_sqrt(s.weight2 / s.cells),
         pulses=jnp.cumsum(s.spent.pulses, axis=-1),
         converged=s.done / s.cells,

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from crossjax._pytree import check_choice, check_count, check_range, spec, static
-from crossjax._random import named
+from crossjax._random import named, split
 from crossjax.programming.core import AnyCore, Instrument, SimulatedCore, iterate
 from crossjax.programming.history import Spent, Sums, measure
 from crossjax.programming.methods import probe
@@ -101,5 +101,5 @@ class Iterative:
         """Mean of several reads of every weight, (r, c)."""
         if self.verify == "cell" and isinstance(core, SimulatedCore):
             one = partial(core.read_cells, integration=integration)
-            return jnp.mean(jax.vmap(one)(jax.random.split(key, self.reads)), axis=0)
+            return jnp.mean(jax.vmap(one)(split(key, self.reads)), axis=0)
         return core.verify(key, rows, self.reads, integration)

@@ -66,8 +66,8 @@ class OneShot:
         else:
             pulses = jnp.sum(core.cells_used()) * core.cells.g.shape[0]
             core = self._program(key, core, weights)
-        sums = measure(core, probe(key, core, weights, loudest), weights, Spent(pulses), jnp.ones_like(weights))
-        return core, jax.tree.map(lambda a: jnp.asarray(a)[None], sums)
+        errors = probe(key, core, weights, loudest) if isinstance(core, Instrument) else None
+        return core, _once(measure(core, errors, weights, Spent(pulses), jnp.ones_like(weights)))
 
     def _program(self, key: Array, core: SimulatedCore, weights: Array) -> SimulatedCore:
         device, cell = core.tile.device, core.tile.cell
@@ -102,8 +102,12 @@ class Exact:
         target = core.tile.cell.encode(weights, device.g_min, device.g_max)
         cells = replace(device.aim(named(key, "aim"), core.cells, target), g=target)
         core = replace(core, cells=cells, target=target)
-        sums = measure(core, probe(key, core, weights, loudest), weights, Spent(), jnp.ones_like(weights))
-        return core, jax.tree.map(lambda a: jnp.asarray(a)[None], sums)
+        return core, _once(measure(core, None, weights, Spent(), jnp.ones_like(weights)))
+
+
+def _once(sums: Sums) -> Sums:
+    """The history of one iteration."""
+    return jax.tree.map(lambda a: jnp.asarray(a)[None], sums)
 
 
 __all__ = ["Exact", "Method", "OneShot", "inputs", "power", "probe"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,14 +11,14 @@ import numpy as np
 from jax import Array
 
 from crossjax._numerics import relative_error
-from crossjax._pytree import replace
+from crossjax._pytree import replace, strong
 from crossjax._random import named, split
 from crossjax.programming.core import Core, Instrument, SimulatedCore
 from crossjax.programming.gdp import GDP
-from crossjax.programming.history import History, merge
+from crossjax.programming.history import History, Sums, merge
 from crossjax.programming.iterative import Iterative
 from crossjax.programming.methods import Method, OneShot
-from crossjax.tiles.mvm import finish, mvm
+from crossjax.tiles.mvm import compensates, mvm, read, remember
 from crossjax.tiles.tile import Chip, Reading, Tile, check_weights, drive, normalise, start, test_inputs
 
 METHODS: dict[str, type] = {"one-shot": OneShot, "iterative": Iterative, "gdp": GDP}
@@ -56,17 +57,27 @@ def program(key: Array, tile: Tile, weights: Array | np.ndarray, method: Method 
     w = check_weights(weights)
     if not dataclasses.is_dataclass(method) or jax.tree_util.all_leaves([method]):
         raise TypeError(f"method must be a spec such as cx.GDP() (an instance, not the class), got {method!r}")
-    return _program(key, tile, w, method)
+    tile = strong(tile)
+    chip, deviation, sums = _write(key, tile, w, strong(method))
+    history = merge(sums, (0,))
+    if not (compensates(tile) or sums.error2 is None):
+        return chip, history
+    first = read(named(key, "first read"), tile, chip)
+    if sums.error2 is None:
+        error = mvm_error(named(key, "probe"), tile, first, w, vectors=128)
+        history = replace(history, mvm_error=jnp.expand_dims(error, 0))
+    return remember(named(key, "reference"), tile, chip, first, deviation), history
 
 
 @jax.jit
-def _program(key: Array, tile: Tile, w: Array, method: Method) -> tuple[Chip, History]:
+def _write(key: Array, tile: Tile, w: Array, method: Method) -> tuple[Chip, Array, Sums]:
+    """The chip before its first read, the deviation of its calibration inputs, and what the method reports."""
     chip, target = start(named(key, "chip"), tile, w)
     down, across = target.shape[:2]
     cells = jax.tree.map(lambda a: a.reshape(a.shape[0], down * across, *a.shape[3:]).swapaxes(0, 1), chip.cells)
     columns = jax.tree.map(lambda a: a.swapaxes(1, 2).reshape(down * across, a.shape[1], a.shape[3]), chip.columns)
     grid = tile.grid(chip.shape)
-    used = jnp.asarray(grid.mask()).reshape(down * across, grid.r, grid.c) if grid.padded else None
+    used = grid.mask().reshape(down * across, grid.r, grid.c) if grid.padded else None
     loudest = jnp.repeat(drive(tile, target, wanted=10.0)[:, 0, 0], across)
 
     def one(key: Array, cells, columns, used, target: Array, loudest: Array):
@@ -80,8 +91,8 @@ def _program(key: Array, tile: Tile, w: Array, method: Method) -> tuple[Chip, Hi
     keys = split(named(key, "method"), down * across)
     cells, sums = jax.vmap(one, in_axes=axes)(keys, cells, columns, used, tiles, loudest)
     cells = jax.tree.map(lambda a: a.swapaxes(0, 1).reshape(a.shape[1], down, across, *a.shape[2:]), cells)
-    chip = finish(named(key, "finish"), tile, replace(chip, cells=cells), target)
-    return chip, merge(sums, axes=(0,))
+    chip = replace(chip, cells=tile.device.settle(named(key, "settle"), cells))
+    return chip, drive(tile, target), sums
 
 
 def program_core(
@@ -151,11 +162,21 @@ def mvm_error(
     weights = jnp.asarray(weights)
     if x is None:
         x = random_inputs(named(key, "inputs"), tile, weights, vectors)
-    return relative_error(mvm(key, tile, chip, x, t), x @ weights)
+    return _error(mvm(key, tile, chip, x, t), x, weights)
+
+
+@jax.jit
+def _error(y: Array, x: Array, weights: Array) -> Array:
+    return relative_error(y, x @ weights)
 
 
 def random_inputs(key: Array, tile: Tile, weights: Array, vectors: int) -> Array:
     """Gaussian inputs (vectors, rows) that excite a tile without saturating its converters."""
+    return _random_inputs(key, strong(tile), jnp.asarray(weights), vectors)
+
+
+@partial(jax.jit, static_argnums=3)
+def _random_inputs(key: Array, tile: Tile, weights: Array, vectors: int) -> Array:
     w, _ = normalise(tile, weights)
     u = test_inputs(key, tile, (w.shape[0], vectors, w.shape[2]), drive(tile, w))
     x = u.transpose(1, 0, 2).reshape(vectors, -1)[:, : weights.shape[0]]

@@ -44,11 +44,11 @@ class Grid:
         """Whether some tile has unused cells."""
         return (self.down * self.r, self.across * self.c) != (self.rows, self.cols)
 
-    def mask(self) -> np.ndarray:
-        """Which cells are used, (down, across, r, c)."""
+    def mask(self) -> Array:
+        """Which cells are used, (down, across, r, c): made of rows and columns, so that no program embeds it whole."""
         row = np.arange(self.down * self.r).reshape(self.down, 1, self.r, 1) < self.rows
         col = np.arange(self.across * self.c).reshape(1, self.across, 1, self.c) < self.cols
-        return row & col
+        return jnp.asarray(row) & jnp.asarray(col)
 
     def columns(self) -> np.ndarray:
         """Which columns are used, (across, c)."""

@@ -6,18 +6,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
+import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
 from crossjax._numerics import ratio, safe_sqrt
-from crossjax._pytree import replace
+from crossjax._pytree import replace, strong
 from crossjax._random import named, normal
 from crossjax.circuits.converters import ColumnSpread
 from crossjax.circuits.wires import StaticDrop
-from crossjax.tiles.tile import Chip, Reading, Reference, Tile, drive, test_inputs
+from crossjax.devices.device import DeviceState
+from crossjax.tiles.tile import Chip, Reading, Reference, Tile, test_inputs
 
 
 def _check_time(t: Array | float) -> None:
@@ -64,14 +67,14 @@ def conduct(tile: Tile, g: Array, shape: tuple[int, int]) -> tuple[Array, Array 
 _LINES = (1, 3, 0, 2, 4)  # (lines, down, across, r, c') → (down, r, lines, across, c')
 
 
-def _mask(tile: Tile, cells: tuple[int, ...], shape: tuple[int, int]) -> np.ndarray | None:
+def _mask(tile: Tile, cells: tuple[int, ...], shape: tuple[int, int]) -> Array | None:
     """Which cells of tiles (…, r, c') a matrix of this shape uses, its reference columns included; None for all."""
     grid = tile.grid(shape)
     if not grid.padded:
         return None
     mask = grid.mask()
     extra = cells[-1] - mask.shape[-1]
-    return np.concatenate([mask, np.repeat(mask[..., :1], extra, axis=-1)], axis=-1) if extra else mask
+    return jnp.concatenate([mask, jnp.repeat(mask[..., :1], extra, axis=-1)], axis=-1) if extra else mask
 
 
 def line_variance(tile: Tile, variance: Array, shape: tuple[int, int]) -> Array:
@@ -206,16 +209,14 @@ def mvm(key: Array, tile: Tile, chip: Chip | Reading, x: Array, t: Array | float
         ValueError: for a wrong inner dimension or a negative time.
     """
     x = as_inputs(x, chip.shape)
-    _check_time(t)
-    return _mvm(key, tile, chip, x, t)
+    reading = chip if isinstance(chip, Reading) else read(key, tile, chip, t)
+    return _mvm(key, strong(tile), reading, x)
 
 
 @jax.jit
-def _mvm(key: Array, tile: Tile, chip: Chip | Reading, x: Array, t: Array | float) -> Array:
-    rows = chip.shape[0]
-    reading = chip if isinstance(chip, Reading) else _read(key, tile, chip, t)
-    grid = tile.grid(chip.shape)
-    flat = x.reshape(-1, rows)
+def _mvm(key: Array, tile: Tile, reading: Reading, x: Array) -> Array:
+    grid = tile.grid(reading.shape)
+    flat = x.reshape(-1, grid.rows)
     scale = 1.0 if tile.dac is None else tile.dac.input_scale(flat)
     u = grid.cut_inputs(flat if tile.dac is None else flat / scale)
     return (scaled(tile, reading, forward(key, tile, reading, u)) * scale).reshape(*x.shape[:-1], grid.cols)
@@ -239,17 +240,25 @@ def read(key: Array, tile: Tile, chip: Chip, t: Array | float = 0.0) -> Reading:
         ValueError: for a negative or non-finite time.
     """
     _check_time(t)
-    return _read(key, tile, chip, t)
-
-
-@jax.jit
-def _read(key: Array, tile: Tile, chip: Chip, t: Array | float) -> Reading:
-    g = lax.optimization_barrier(tile.device.at(named(key, "read"), chip.cells, t))  # drawn once, used twice
-    w, variance = conduct(tile, g, chip.shape)
+    tile, t = strong(tile), strong(t)
+    w, variance = _conducting(key, tile, chip.cells, t, chip.shape)
     reading = Reading(w, variance, chip.scale, chip.columns, chip.shape)
     if chip.reference is None or tile.compensation is None:
         return reading
-    return replace(reading, scale=chip.scale * drift_factor(named(key, "calibration"), tile, reading, chip, t))
+    return replace(reading, scale=_compensated(key, tile, reading, chip.reference, t))
+
+
+@partial(jax.jit, static_argnums=4)  # on its own: programming, reading and MVMs share what it compiles to
+def _conducting(
+    key: Array, tile: Tile, cells: DeviceState, t: Array, shape: tuple[int, int]
+) -> tuple[Array, Array | None]:
+    g = lax.optimization_barrier(tile.device.at(named(key, "read"), cells, t))  # drawn once, used twice
+    return conduct(tile, g, shape)
+
+
+@jax.jit
+def _compensated(key: Array, tile: Tile, reading: Reading, reference: Reference, t: Array) -> Array:
+    return reading.scale * drift_factor(named(key, "calibration"), tile, reading, reference, t)
 
 
 def _calibration_inputs(tile: Tile, shape: tuple[int, ...], deviation: Array) -> Array:
@@ -265,38 +274,52 @@ def _calibration_sums(key: Array, tile: Tile, reading: Reading, deviation: Array
     return _noisy(key, tile, sums, variance)
 
 
-def drift_factor(key: Array, tile: Tile, reading: Reading, chip: Chip, t: Array | float) -> Array:
+def drift_factor(key: Array, tile: Tile, reading: Reading, reference: Reference, t: Array | float) -> Array:
     """Drift compensation α(t) = s(t_0) / s(t) of every tile or column, (down, across, 1 or c).
 
     ``s`` is the summed magnitude of the outputs for a fixed test pattern (GDC; Joshi et al. 2020). The reference
     s(t_0) was measured once, when programming ended; only the converters in use look at it. The first reading is
     its own reference, so α(0) = 1 exactly (unless the reference is an ideal one).
     """
-    assert chip.reference is not None
 
     def signal(sums: Array) -> Array:
         y = jnp.abs(_digitise(tile, reading.columns, sums))
-        y = jnp.where(tile.grid(chip.shape).columns(), y, 0.0)
+        y = jnp.where(tile.grid(reading.shape).columns(), y, 0.0)
         return jnp.sum(y, axis=1) if tile.compensation == "column" else jnp.sum(y, axis=(1, 3))[..., None]
 
-    now = _calibration_sums(key, tile, reading, chip.reference.drive)
-    alpha = ratio(signal(chip.reference.sums), signal(now), 1.0)
+    now = _calibration_sums(key, tile, reading, reference.drive)
+    alpha = ratio(signal(reference.sums), signal(now), 1.0)
     return alpha if tile.reference == "ideal" else jnp.where(t == 0, 1.0, alpha)
 
 
-def finish(key: Array, tile: Tile, chip: Chip, w: Array) -> Chip:
-    """End of programming: 1/f noise is fixed, and drift compensation takes its reference at t = 0."""
-    chip = replace(chip, cells=tile.device.settle(named(key, "settle"), chip.cells))
-    if tile.compensation is None or (tile.device.drift is None and tile.device.flicker is None):
+def compensates(tile: Tile) -> bool:
+    """Whether there is drift to compensate, and that is done."""
+    return tile.compensation is not None and not (tile.device.drift is None and tile.device.flicker is None)
+
+
+def remember(key: Array, tile: Tile, chip: Chip, first: Reading, deviation: Array) -> Chip:
+    """The chip with what drift compensation is to compare with, if it drifts and is compensated.
+
+    ``first`` is its first reading, ``deviation`` that of the calibration inputs (`crossjax.tiles.tile.drive`).
+    """
+    if not compensates(tile):
         return chip
-    deviation = drive(tile, w)
     if tile.reference == "ideal":
-        conducts = conduct(tile, chip.cells.g, chip.shape)[0]
-        sums = _bit_lines(tile, _calibration_inputs(tile, conducts.shape, deviation), conducts)
+        sums = _ideal_reference(tile, chip.cells.g, chip.shape, deviation)
     else:
-        first = _read(named(key, "first read"), tile, chip, 0.0)
-        sums = _calibration_sums(named(key, "reference"), tile, first, deviation)
+        sums = _first_reference(key, tile, first, deviation)
     return replace(chip, reference=Reference(sums, deviation))
+
+
+@jax.jit
+def _first_reference(key: Array, tile: Tile, first: Reading, deviation: Array) -> Array:
+    return _calibration_sums(key, tile, first, deviation)
+
+
+@partial(jax.jit, static_argnums=2)
+def _ideal_reference(tile: Tile, g: Array, shape: tuple[int, int], deviation: Array) -> Array:
+    conducts = conduct(tile, g, shape)[0]
+    return _bit_lines(tile, _calibration_inputs(tile, conducts.shape, deviation), conducts)
 
 
 def weights_at(key: Array, tile: Tile, chip: Chip, t: Array | float = 0.0) -> Array:
@@ -305,13 +328,11 @@ def weights_at(key: Array, tile: Tile, chip: Chip, t: Array | float = 0.0) -> Ar
     Raises:
         ValueError: for a negative or non-finite time.
     """
-    _check_time(t)
-    return _weights_at(key, tile, chip, t)
+    return _weights(strong(tile), read(key, tile, chip, t))
 
 
 @jax.jit
-def _weights_at(key: Array, tile: Tile, chip: Chip, t: Array | float) -> Array:
-    reading = _read(key, tile, chip, t)
+def _weights(tile: Tile, reading: Reading) -> Array:
     lines = reading.w.transpose(2, 0, 3, 1, 4)  # (lines, down, across, r, c')
     w = tile.cell.combine(lines) if tile.subtract == "digital" else lines[0]
-    return tile.grid(chip.shape).join(w * reading.scale[:, :, None])
+    return tile.grid(reading.shape).join(w * reading.scale[:, :, None])

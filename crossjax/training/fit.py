@@ -18,7 +18,7 @@ from jax import Array
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from crossjax._random import named
+from crossjax._random import named, numbered
 from crossjax.nn.convert import Model, set_key
 from crossjax.training.checkpoints import Checkpoints
 
@@ -144,7 +144,7 @@ def fit(
     pure = make_step(graph, optimiser, loss, remat=remat)
 
     def step(params: Any, rest: Any, state: Any, n: Array, x: Array, y: Array) -> tuple[Any, ...]:
-        k = jax.random.fold_in(named(key, "steps"), n)
+        k = numbered(named(key, "steps"), n)
         x = x if prepare is None else prepare(named(k, "prepare"), x)
         return pure(params, rest, state, named(k, "noise"), x, y)
 
@@ -192,7 +192,7 @@ def fit(
 
 
 def _order(key: Array, epoch: int, count: int) -> np.ndarray:
-    return np.asarray(jax.random.permutation(jax.random.fold_in(named(key, "order"), epoch), count))
+    return np.asarray(jax.random.permutation(numbered(named(key, "order"), epoch), count))
 
 
 class _Bar:
