@@ -175,8 +175,8 @@ def evaluate(
         method: how they are programmed.
         compensate: see `read`.
         ranges: see `program`.
-        batch: how many chips and times are computed side by side; 1 streams them, the least memory, and the
-            fastest for convolutions on a CPU.
+        batch: how many chips are computed side by side; 1 streams them, one chip in memory at a time, which is
+            also the fastest for convolutions on a CPU.
 
     Returns:
         What ``measure`` returns, with axes (chips, times) in front.
@@ -192,33 +192,21 @@ def evaluate(
         model, _ = with_typical_ranges(model)
     graph, state = nnx.split(model)
 
-    def programmed(k: Array, state: nnx.State) -> Any:
-        return program(k, nnx.merge(graph, state), method, ranges="keep")[0]
-
     @jax.jit
-    def build(keys: Array, state: nnx.State) -> Any:
+    def run(keys: Array, state: nnx.State, times: Array) -> Any:
         def one(k: Array) -> Any:
-            return nnx.state(programmed(named(k, "program"), state))
+            programmed, _ = program(named(k, "program"), nnx.merge(graph, state, copy=True), method, ranges="keep")
+            made, chip = nnx.split(programmed)
 
-        return lax.map(one, keys)
+            def at(n: Array) -> Any:
+                now = nnx.merge(made, chip, copy=True)
+                return measure(read(numbered(named(k, "time"), n), now, times[n], compensate=compensate))
 
-    keys = split(key, chips)
-    made = nnx.graphdef(jax.eval_shape(lambda k: programmed(k, state), key))
-    population = build(keys, state)
+            return lax.map(at, jnp.arange(len(times)))
 
-    @jax.jit
-    def run(keys: Array, population: Any, times: Array) -> Any:
-        def one(at: tuple[Array, Array]) -> Any:
-            chip, n = at
-            own = jax.tree.map(lambda a: a[chip], population)
-            k = numbered(named(keys[chip], "time"), n)
-            return measure(read(k, nnx.merge(made, own), times[n], compensate=compensate))
+        return lax.map(one, keys) if batch == 1 else lax.map(one, keys, batch_size=batch)
 
-        which = jnp.divmod(jnp.arange(chips * len(times)), len(times))
-        flat = lax.map(one, which) if batch == 1 else lax.map(one, which, batch_size=batch)
-        return jax.tree.map(lambda a: a.reshape(chips, len(times), *a.shape[1:]), flat)
-
-    return run(keys, population, jnp.asarray(times, jnp.zeros(()).dtype))
+    return run(split(key, chips), state, jnp.asarray(times, jnp.zeros(()).dtype))
 
 
 def logits(model: Any, images: Array, batch: int = 500) -> Array:

@@ -91,7 +91,8 @@ def _write(key: Array, tile: Tile, w: Array, method: Method) -> tuple[Chip, Arra
     keys = split(named(key, "method"), down * across)
     cells, sums = jax.vmap(one, in_axes=axes)(keys, cells, columns, used, tiles, loudest)
     cells = jax.tree.map(lambda a: a.swapaxes(0, 1).reshape(a.shape[1], down, across, *a.shape[2:]), cells)
-    chip = replace(chip, cells=tile.device.settle(named(key, "settle"), cells))
+    cells = replace(tile.device.settle(named(key, "settle"), cells), memory=None)  # the write circuit's, not read
+    chip = replace(chip, cells=cells)
     return chip, drive(tile, target), sums
 
 
