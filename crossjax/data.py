@@ -51,7 +51,7 @@ def load_matrices(
 
     Without a layout, each tensor's name tells it: PyTorch's "….weight" is (out, in, …), Flax's "….kernel" (…, in, out).
     A tensor with another name follows its bias, if there is one that fits one side only. Where neither tells it, one of
-    a .safetensors file is refused, and one of a .npz or .npy file is taken to be like the file's others, or (…, in, out).
+    a .safetensors file is refused; one of a .npz or .npy file is taken to be like the file's others, or (…, in, out).
 
     Args:
         path: the file.

@@ -17,6 +17,7 @@ import hashlib
 import io
 import os
 import pickle
+import pickletools
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,12 @@ _PICKLED = {  # all that a pickled array needs, by the names that Python 2 and N
 class _Arrays(pickle.Unpickler):
     """Pickles of NumPy arrays, and nothing else that a file could make Python run."""
 
+    def __init__(self, content: bytes) -> None:
+        for opcode, argument, _ in pickletools.genops(content):  # which also finds lengths beyond the end
+            if "PUT" in opcode.name and int(argument) > len(content):  # else memory for as many objects is taken
+                raise pickle.UnpicklingError(f"it numbers an object {argument}")
+        super().__init__(io.BytesIO(content), encoding="bytes")
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _PICKLED:
             raise pickle.UnpicklingError(f"it wants {module}.{name}")
@@ -213,8 +220,7 @@ class _Arrays(pickle.Unpickler):
 
 def _cifar_batch(path: Path, digest: str) -> tuple[np.ndarray, np.ndarray]:
     with door(path, "a CIFAR-10 batch"):
-        with path.open("rb") as stream:
-            batch = _Arrays(stream, encoding="bytes").load()
+        batch = _Arrays(path.read_bytes()).load()
         data = np.ascontiguousarray(batch[b"data"], np.uint8)
         labels = np.asarray(batch[b"labels"], np.uint8)
         if hashlib.sha256(data.tobytes() + labels.tobytes()).hexdigest() != digest:

@@ -10,7 +10,6 @@ its own to run.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 import os
@@ -23,17 +22,16 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from crossjax import _pytree
 from crossjax.devices.device import DeviceState
 from crossjax.hardware import differences, fingerprint
-from crossjax.tensors import BadFileError, door, safetensors_header
+from crossjax.tensors import BLANK, BadFileError, door, seal, unsealed
 from crossjax.tiles.tile import Tile
 
 FORMAT = 1
-_SEAL = "0" * 64
 _NATIVE = "?bhilqBHILQefd"  # NumPy types that every version of safetensors knows; others are stored as bytes
 
 Types = Sequence[type]
@@ -94,15 +92,15 @@ def load(path: str | Path, *, tile: Tile | None = None, types: Types = ()) -> An
 
 def write(path: Path, kind: str, thing: Any, tile: Any = None) -> None:
     """Write one file of any kind; see `save` for the errors."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} in: make it first")
     arrays: dict[str, np.ndarray] = {}
     document: dict[str, Any] = {"format": FORMAT, "kind": kind, "tree": encode(thing, "", arrays), "hardware": None}
     if tile is not None:
         document["hardware"] = {"tile": encode(tile, "tile", arrays), "fingerprint": fingerprint(tile)}
     if bad := bad_conductances(thing):
         raise ValueError(f"cannot save {path}: it {bad}")
-    metadata = {"crossjax": json.dumps(document, ensure_ascii=True), "sha256": _SEAL}
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} in: make it first")
+    metadata = {"crossjax": json.dumps(document, ensure_ascii=True), "sha256": BLANK}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.touch()
@@ -112,11 +110,7 @@ def write(path: Path, kind: str, thing: Any, tile: Any = None) -> None:
         except SafetensorError as error:
             raise OSError(f"cannot write {path}: {error}") from error
         temporary.chmod(mode)  # safetensors makes files for their owner's eyes only
-        with temporary.open("r+b") as stream:
-            header, _ = safetensors_header(stream, temporary.stat().st_size)
-            digest = hashlib.file_digest(_rewound(stream), "sha256").hexdigest()
-            stream.seek(0)
-            stream.write(header.replace(_mark(_SEAL), _mark(digest)))
+        seal(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -127,7 +121,7 @@ def read(path: Path, types: Types = ()) -> tuple[str, Any, Tile | None]:
     if not path.is_file():
         raise FileNotFoundError(f"no file at {path}")
     with door(path, "a file of crossjax"):
-        document, arrays = _unsealed(path)
+        document, arrays = _contents(path)
         hardware: Any = document["hardware"]
         tile = None if hardware is None else decode(hardware["tile"], arrays, types)
         if tile is not None and fingerprint(tile) != hardware["fingerprint"]:
@@ -138,36 +132,18 @@ def read(path: Path, types: Types = ()) -> tuple[str, Any, Tile | None]:
     return document["kind"], thing, tile
 
 
-def _unsealed(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The document and the arrays of a file whose digest is right."""
-    from safetensors import safe_open
-
-    with path.open("rb") as stream:
-        header, metadata = safetensors_header(stream, path.stat().st_size)
-        if not {"crossjax", "sha256"} <= set(metadata):
-            raise BadFileError(
-                "was not written by crossjax.save or crossjax.nn.save, or is damaged (PyTorch's files: load_torch)"
-            )
-        wanted = metadata["sha256"]
-        digest = hashlib.sha256(header.replace(_mark(wanted), _mark(_SEAL)))
-        while block := stream.read(2**20):
-            digest.update(block)
-    if digest.hexdigest() != wanted:
-        raise BadFileError("is damaged: it is not what was saved (its SHA-256 differs)")
+def _contents(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The document and the arrays of a file that is what was saved."""
+    metadata = unsealed(path)
+    if not {"crossjax", "sha256"} <= set(metadata):
+        raise BadFileError(
+            "was not written by crossjax.save or crossjax.nn.save, or is damaged (PyTorch's files: load_torch)"
+        )
     document = json.loads(metadata["crossjax"])
     if document["format"] != FORMAT:
         raise BadFileError(f"is of format {document['format']!r}, and this crossjax reads format {FORMAT}")
     with safe_open(path, framework="numpy") as archive:
         return document, {name: archive.get_tensor(name) for name in archive.keys()}
-
-
-def _mark(digest: str) -> bytes:
-    return f'"sha256":"{digest}"'.encode()
-
-
-def _rewound(stream: Any) -> Any:
-    stream.seek(0)
-    return stream
 
 
 # ------------------------------------------------------------------------------ things to trees and back
@@ -218,7 +194,7 @@ def _encode_array(value: Any, where: str, arrays: dict[str, np.ndarray]) -> dict
         node["dtype"] = plain.dtype.name
         plain = plain.reshape(-1).view(np.uint8).reshape(*plain.shape, plain.dtype.itemsize)
     name = where or "array"
-    while name in arrays:
+    while name in arrays or name == "__metadata__":
         name += "'"
     arrays[name] = plain
     return {**node, next(iter(node)): name}

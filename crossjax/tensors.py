@@ -6,19 +6,21 @@ goes wrong inside, and libraries raise many kinds, leaves by one door: a `BadFil
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
 KINDS = (".npz", ".npy", ".safetensors")
 UNPACKED = 256 * 2**20  # bytes that an archive may unpack to without question; beyond it, RATIO times its own size
 RATIO = 100
+BLANK = "0" * 64  # what metadata["sha256"] is while the digest of a file is taken
 
 
 class BadFileError(ValueError):
@@ -105,6 +107,7 @@ def _safetensors(path: Path) -> dict[str, np.ndarray]:
     from safetensors import safe_open
 
     found = {}
+    unsealed(path)
     with safe_open(path, framework="numpy") as archive:
         for name in archive.keys():
             kind: str = archive.get_slice(name).get_dtype()
@@ -114,12 +117,41 @@ def _safetensors(path: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def safetensors_header(stream: IO[bytes], size: int) -> tuple[bytes, dict[str, str]]:
+def seal(path: Path) -> None:
+    """Put the SHA-256 of a .safetensors file into its metadata, where `BLANK` stands for it."""
+    with path.open("r+b") as stream:
+        header, _ = _header(stream, path.stat().st_size)
+        digest = _digest(header, stream)
+        stream.seek(0)
+        stream.write(header.replace(_mark(BLANK), _mark(digest)))
+
+
+def unsealed(path: Path) -> dict[str, str]:
+    """The metadata of a .safetensors file; of a sealed one, only if not a bit of the file has changed since."""
+    with path.open("rb") as stream:
+        header, metadata = _header(stream, path.stat().st_size)
+        sealed = metadata.get("sha256")
+        if sealed is not None and _digest(header.replace(_mark(sealed), _mark(BLANK)), stream) != sealed:
+            raise BadFileError("is damaged: it is not what was saved (its SHA-256 differs)")
+    return metadata
+
+
+def _header(stream: IO[bytes], size: int) -> tuple[bytes, dict[str, str]]:
     """The first bytes of a .safetensors file of ``size`` bytes, up to its arrays, and the metadata in them."""
     start = stream.read(8)
     length = int.from_bytes(start, "little")
     if len(start) < 8 or length > size - 8:
         raise ValueError("its header is longer than itself")
     header = stream.read(length)
-    metadata: Any = json.loads(header).get("__metadata__", {})
-    return start + header, metadata
+    return start + header, json.loads(header).get("__metadata__", {})
+
+
+def _digest(header: bytes, rest: IO[bytes]) -> str:
+    digest = hashlib.sha256(header)
+    while block := rest.read(2**20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _mark(digest: str) -> bytes:
+    return f'"sha256":"{digest}"'.encode()

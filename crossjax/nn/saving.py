@@ -64,15 +64,15 @@ def load(path: str | Path, model: Model, *, types: store.Types = ()) -> Model:
     there: dict[str, Any] = saved["layers"]
     model = nnx.clone(model)
     if there and not any(True for _ in layers(model)):
+        _refuse(path, _compare({**saved, "layers": {}}, _describe(model)))
         rules = [(re.escape(name), layer["state"]["tile"]["value"]) for name, layer in there.items()]
         try:
             model = to_analog(model, None, rules, report=None)
         except ValueError as error:
             raise BadFileError(
-                f"{path} is of another network, or give load the network as it was converted: {error}"
+                f"{path} cannot be put on tiles here, give load the converted network: {error}"
             ) from error
-    if wrong := _compare(saved, _describe(model)):
-        raise BadFileError(f"{path} is of a network with another structure: {wrong}")
+    _refuse(path, _compare(saved, _describe(model)))
     for name, _, op in layers(model):
         _restore_op(op, there[name])
     for name, variable in _variables(model):
@@ -81,9 +81,13 @@ def load(path: str | Path, model: Model, *, types: store.Types = ()) -> Model:
         for mode in _MODES:
             if mode in saved["modules"][name]["settings"]:
                 setattr(module, mode, saved["modules"][name]["settings"][mode])
-    if wrong := _misfits(model):
-        raise BadFileError(f"{path} is of a network with another structure: {wrong}")
+    _refuse(path, _misfits(model))
     return model
+
+
+def _refuse(path: Path, wrong: str) -> None:
+    if wrong:
+        raise BadFileError(f"{path} is of a network with another structure: {wrong}")
 
 
 # ------------------------------------------------------------------------------- what a network consists of
