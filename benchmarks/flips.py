@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from safetensors.numpy import save_file
@@ -25,7 +26,7 @@ from crossjax.data import load_matrices
 def content(tree: Any) -> Any:
     """Structure and bytes of a pytree."""
     leaves, structure = jax.tree.flatten(tree)
-    raw = [jax.random.key_data(a) if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key) else a for a in leaves]
+    raw = [jax.random.key_data(a) if jnp.issubdtype(a.dtype, jax.dtypes.prng_key) else a for a in leaves]
     return structure, [(str(a.dtype), a.shape, np.asarray(a).tobytes()) for a in raw]
 
 

@@ -208,7 +208,7 @@ class _Arrays(pickle.Unpickler):
 
     def __init__(self, content: bytes) -> None:
         for opcode, argument, _ in pickletools.genops(content):  # which also finds lengths beyond the end
-            if "PUT" in opcode.name and int(argument) > len(content):  # else memory for as many objects is taken
+            if "PUT" in opcode.name and int(argument or 0) > len(content):  # else memory for as many objects is taken
                 raise pickle.UnpicklingError(f"it numbers an object {argument}")
         super().__init__(io.BytesIO(content), encoding="bytes")
 

@@ -122,10 +122,11 @@ def read(path: Path, types: Types = ()) -> tuple[str, Any, Tile | None]:
         raise FileNotFoundError(f"no file at {path}")
     with door(path, "a file of crossjax"):
         document, arrays = _contents(path)
-        hardware: Any = document["hardware"]
-        tile = None if hardware is None else decode(hardware["tile"], arrays, types)
-        if tile is not None and fingerprint(tile) != hardware["fingerprint"]:
-            raise BadFileError("does not agree with the fingerprint of its own hardware: it was edited")
+        tile = None
+        if hardware := document["hardware"]:
+            tile = decode(hardware["tile"], arrays, types)
+            if fingerprint(tile) != hardware["fingerprint"]:
+                raise BadFileError("does not agree with the fingerprint of its own hardware: it was edited")
         thing = decode(document["tree"], arrays, types)
         if bad := bad_conductances(thing):
             raise BadFileError(bad)

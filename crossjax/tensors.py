@@ -43,6 +43,8 @@ def door(path: Path, kind: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         why = " ".join(str(error).split())[:300] or type(error).__name__
+        if isinstance(error, MemoryError):
+            raise BadFileError(f"{path} does not fit into memory: {why}") from error
         raise BadFileError(f"{path} is truncated or not {kind}: {why}") from error
 
 

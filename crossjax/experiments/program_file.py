@@ -62,7 +62,7 @@ def program_file(
         with Progress(*columns, console=report.console, transient=True) as progress:
             bar = progress.add_task("programming", total=len(found.matrices))
             for name, w in found.matrices.items():
-                progress.update(bar, description=f"{name} {w.shape[0]}×{w.shape[1]}")
+                progress.update(bar, description=f"{_label(name)} {w.shape[0]}×{w.shape[1]}")
                 results[name] = run.stage(
                     name, lambda name=name, w=w: program_matrix(named(key, name), hardware, w, how, chips)
                 )
@@ -114,6 +114,12 @@ def notes(found: Matrices) -> list[str]:
     return said
 
 
+def _label(name: str) -> str:
+    """A tensor's name without control characters, at most 60 long."""
+    name = repr(name)[1:-1]
+    return name if len(name) <= 60 else f"{name[:40]}…{name[-19:]}"
+
+
 def _some(names: list[str]) -> str:
     return ", ".join(map(repr, names[:6])) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
@@ -145,14 +151,13 @@ def write(run: report.Run, results: dict[str, dict[str, Any]], found: Matrices, 
         | {k: [float(np.mean(r[k])) for r in rows] for k in ("mvm_error", "weight_error", "pulses", "mvms", "reads")},
     )
     for note in notes(found):
-        report.console.print(note, markup=False)
+        report.console.print(note, markup=False, emoji=False)
     figure, (axis,) = plots.new(1, width=min(max(4.6, 0.32 * len(names) + 1.5), 100.0), height=3.8)
     errors = [np.asarray(r["mvm_error"], float) for r in rows]
     axis.bar(
         range(len(names)), [e.mean() for e in errors], yerr=[e.std() for e in errors], color=plots.COLOURS[method_name]
     )
-    labels = [name if len(name) <= 60 else f"{name[:40]}…{name[-19:]}" for name in names]
-    axis.set_xticks(range(len(names)), labels, rotation=90, fontsize=7, parse_math=False)
+    axis.set_xticks(range(len(names)), [_label(name) for name in names], rotation=90, fontsize=7, parse_math=False)
     axis.set(ylabel="MVM error", title=f"{plots.LABELS[method_name]}, every matrix")
     run.plot("matrices", figure)
     mean = float(np.mean([e.mean() for e in errors]))
