@@ -173,8 +173,8 @@ def _compare(saved: Mapping[str, Any], here: Mapping[str, Any]) -> str:
                 found.append(f"{label} is {other['type']} there and {module['type']} here")
             for key in other["settings"].keys() & module["settings"].keys():
                 a, b = other["settings"][key], module["settings"][key]
-                switch = key in _MODES or (what == "layers" and (isinstance(a, bool) or a is None))
-                if a != b and not switch:
+                switch = what == "layers" and any(isinstance(v, bool | None) for v in (a, b))
+                if a != b and not switch and key not in _MODES:
                     found.append(f"{label}.{key} is {a} there and {b} here")
     for name, layer in here["layers"].items():
         other = saved["layers"][name]
