@@ -134,21 +134,16 @@ def _variables(model: nnx.Module) -> Iterator[tuple[str, nnx.Variable]]:
 
 def _settings(module: nnx.Module) -> dict[str, Any]:
     """The plain attributes of a module: sizes, strides, switches, names of functions and number types."""
-    found = {}
-    for name, value in vars(module).items():
-        if not isinstance(value, bool | int | float | str | tuple | None):
-            value = None if isinstance(value, nnx.Pytree | nnx.Variable) else getattr(value, "__name__", None)
-            if value is None:
-                continue
-        if not name.startswith("_") and not name.endswith("_init"):
-            found[name] = _plain(value)
-    return found
+    own = {k: v for k, v in vars(module).items() if not k.startswith("_") and not k.endswith("_init")}
+    return {k: _plain(v) for k, v in own.items() if not isinstance(v, nnx.Pytree | nnx.Variable)}
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(_plain(v) for v in value)
-    return value if isinstance(value, bool | int | float | str | None) else str(value)
+    if isinstance(value, bool | int | float | str | None):
+        return value
+    return getattr(value, "__name__", type(value).__name__)
 
 
 # --------------------------------------------------------------------------------- comparing and restoring
