@@ -30,6 +30,7 @@ from crossjax.programming import (
     program_core,
     random_inputs,
 )
+from crossjax.store import load, save
 from crossjax.tiles import Chip, Pairs, Reading, SharedReference, Tile, bit_slices, mvm, read, weights_at
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ __all__ = [
     "calibrate_ranges",
     "devices",
     "images",
+    "load",
     "mvm",
     "mvm_error",
     "nn",
@@ -77,6 +79,7 @@ __all__ = [
     "random_inputs",
     "read",
     "replace",
+    "save",
     "spec",
     "stream",
     "training",

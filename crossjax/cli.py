@@ -34,25 +34,32 @@ def _program(
     method: str = "gdp",
     chips: int = 1,
     layout: Literal["torch", "jax"] | None = None,
+    include: tuple[str, ...] = (),
+    exclude: tuple[str, ...] = (),
     seed: int = 0,
     out: Path | None = None,
     force: bool = False,
 ) -> None:
     """Program all matrices and convolution kernels of a weight file onto chips.
 
+    Embeddings and tables that are added (positions, tokens) are left out unless --include names them.
+
     Args:
         weights: a .npz, .npy or .safetensors file.
         tile: hardware: ideal, pcm, pcm_msp_lsp, hermes or standard.
         method: gdp, iterative or one-shot.
         chips: chips in the population.
-        layout: torch for (out, in, …) tensors, jax for (…, in, out); default by file type.
+        layout: torch for (out, in, …) tensors, jax for (…, in, out); default: what their names tell.
+        include: regular expressions; only matrices in whose name one is found.
+        exclude: regular expressions; no matrices in whose name one is found.
         seed: makes a run repeatable.
         out: folder for the results (default runs/program-NAME-METHOD).
         force: replace an existing folder.
     """
     from crossjax.experiments.program_file import program_file
 
-    program_file(weights, tile=tile, method_name=method, chips=chips, layout=layout, seed=seed, out=out, force=force)
+    options: Any = {"layout": layout, "include": include, "exclude": exclude, "seed": seed, "out": out, "force": force}
+    program_file(weights, tile=tile, method_name=method, chips=chips, **options)
 
 
 def _bench(peers: bool = False, out: Path | None = None, force: bool = False) -> None:

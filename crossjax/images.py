@@ -14,9 +14,10 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import hashlib
+import io
 import os
 import pickle
-import zlib
+import pickletools
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ import numpy as np
 from jax import Array
 
 from crossjax._random import named
+from crossjax.tensors import BadFileError, door
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation, as torchvision's networks expect
 CIFAR10 = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)  # mean; deviation within an image, the usual choice
@@ -50,6 +52,7 @@ _FASHION = {  # MD5 of the packed files, as published
     "t10k-images-idx3-ubyte": "bef4ecab320f06d8554ea6380940ec79",
     "t10k-labels-idx1-ubyte": "bb300cfdad3c16e7a12a480ee83cd310",
 }
+_LARGEST = 47_040_016  # bytes of the largest of these files, unpacked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,30 +196,36 @@ def _folder(folder: str | Path | None, layout: str, names: dict[str, str], sourc
     return base
 
 
+_PICKLED = {  # all that a pickled array needs, by the names that Python 2 and NumPy 1 and 2 give it
+    ("numpy", "ndarray"), ("numpy", "dtype"), ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"), ("numpy.core.numeric", "_frombuffer"),
+    ("numpy._core.numeric", "_frombuffer"), ("_codecs", "encode"),
+}  # fmt: skip
+
+
 class _Arrays(pickle.Unpickler):
     """Pickles of NumPy arrays, and nothing else that a file could make Python run."""
 
+    def __init__(self, content: bytes) -> None:
+        for opcode, argument, _ in pickletools.genops(content):  # which also finds lengths beyond the end
+            if "PUT" in opcode.name and int(argument or 0) > len(content):  # else memory for as many objects is taken
+                raise pickle.UnpicklingError(f"it numbers an object {argument}")
+        super().__init__(io.BytesIO(content), encoding="bytes")
+
     def find_class(self, module: str, name: str) -> Any:
-        allowed = {"_reconstruct", "ndarray", "dtype", "_frombuffer"}
-        if (module.split(".")[0] == "numpy" and name in allowed) or (module, name) == ("_codecs", "encode"):
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it wants {module}.{name}")
+        if (module, name) not in _PICKLED:
+            raise pickle.UnpicklingError(f"it wants {module}.{name}")
+        return super().find_class(module, name)
 
 
 def _cifar_batch(path: Path, digest: str) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        with path.open("rb") as stream:
-            batch = _Arrays(stream, encoding="bytes").load()
+    with door(path, "a CIFAR-10 batch"):
+        batch = _Arrays(path.read_bytes()).load()
         data = np.ascontiguousarray(batch[b"data"], np.uint8)
         labels = np.asarray(batch[b"labels"], np.uint8)
-        found = hashlib.sha256(data.tobytes() + labels.tobytes()).hexdigest()
-    except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise ValueError(f"{path} is truncated or not a CIFAR-10 batch: {error}") from error
-    if found != digest:
-        raise ValueError(
-            f"{path} is not the published file (its pixels and labels have another digest): unpack it again"
-        )
-    return data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels.astype(np.int32)
+        if hashlib.sha256(data.tobytes() + labels.tobytes()).hexdigest() != digest:
+            raise BadFileError("is not the published file (its pixels and labels have another digest): unpack it again")
+        return data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels.astype(np.int32)
 
 
 def _idx_set(folder: str | Path | None, layout: str, names: dict[str, str], source: str, *, packed: bool) -> Images:
@@ -226,14 +235,16 @@ def _idx_set(folder: str | Path | None, layout: str, names: dict[str, str], sour
 
 
 def _idx(path: Path, digest: str, packed: bool) -> np.ndarray:
-    raw = path.read_bytes()
-    try:
-        content = gzip.decompress(raw)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} is truncated or not a gzip file: {error}") from error
-    found = hashlib.md5(raw).hexdigest() if packed else hashlib.sha256(content).hexdigest()
-    if found != digest:
-        raise ValueError(f"{path} is not the published file (it has another digest): download it again")
-    axes = content[3]
-    shape = np.frombuffer(content, ">i4", count=axes, offset=4)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
+    with door(path, "a gzip file"):
+        raw = path.read_bytes()
+        with gzip.open(io.BytesIO(raw)) as stream:
+            content = stream.read(_LARGEST + 1)
+        if len(content) > _LARGEST:
+            raise BadFileError(
+                f"unpacks to more than {_LARGEST:,} bytes, which no published file does: download it again"
+            )
+        if (hashlib.md5(raw) if packed else hashlib.sha256(content)).hexdigest() != digest:
+            raise BadFileError("is not the published file (it has another digest): download it again")
+        axes = content[3]
+        shape = np.frombuffer(content, ">i4", count=axes, offset=4)
+        return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)

@@ -11,7 +11,7 @@ from crossjax.data import as_matrix, digits, load_matrices
 def test_safetensors_are_read_in_torch_layout(tmp_path):
     conv, linear = np.random.rand(8, 3, 3, 3).astype(np.float32), np.random.rand(5, 7).astype(np.float32)
     save_file({"conv": conv, "linear": linear, "bias": np.zeros(5, np.float32)}, tmp_path / "net.safetensors")
-    found = load_matrices(tmp_path / "net.safetensors")
+    found = load_matrices(tmp_path / "net.safetensors", "torch")
     assert {n: w.shape for n, w in found.matrices.items()} == {"conv": (27, 8), "linear": (7, 5)}
     np.testing.assert_array_equal(found.matrices["linear"], linear.T)
     assert found.skipped == {"bias": "not a matrix"} and found.weights == 27 * 8 + 35

@@ -118,11 +118,12 @@ def published_resnet(path: Path | None) -> nn.models.ResNet:
             return published_resnet(file)
     shapes = {name: tensor.shape for name, tensor in read_tensors(Path(path), (".safetensors",)).items()}
     blocks = [sum(f"res{s}.{k}.conv1.weight" in shapes for k in range(99)) for s in (1, 2, 3)]
-    if blocks[0] == 0 or len(set(blocks)) > 1:
+    first = [shapes.get(f"res{s}.0.conv1.weight", ()) for s in (1, 2, 3)]
+    if len(set(blocks)) > 1 or any(len(shape) != 4 for shape in first):
         raise ValueError(
             f"{Path(path).name} is not a CIFAR ResNet: it has {blocks} blocks called res1.*, res2.*, res3.*"
         )
-    widths = [shapes[f"res{s}.0.conv1.weight"][0] for s in (1, 2, 3)]
+    widths = [shape[0] for shape in first]
     model = nn.models.ResNet(6 * blocks[0] + 2, widths, epsilon=1e-3, rngs=nnx.Rngs(0))
     return nn.load_torch(model, path, {"classifier": "classifier.2"})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import crossjax as cx
 from crossjax import report
 from crossjax._random import named
-from crossjax.data import load_matrices
+from crossjax.data import Matrices, load_matrices
 from crossjax.experiments import plots
 from crossjax.programming import Method, method
 
@@ -27,11 +28,15 @@ def program_file(
     method_name: str = "gdp",
     chips: int = 1,
     layout: str | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
     seed: int = 0,
     out: Path | None = None,
     force: bool = False,
 ) -> Path:
     """Program all matrices and kernels of ``weights`` onto ``chips`` chips; returns the folder with the results.
+
+    ``layout``, ``include`` and ``exclude`` are those of `crossjax.data.load_matrices`.
 
     Raises:
         ValueError: for an unknown tile or method, fewer than 1 chip, or a file that cannot be used.
@@ -40,24 +45,29 @@ def program_file(
     if chips < 1:
         raise ValueError(f"chips must be at least 1, got {chips}")
     hardware, how = cx.presets.get(tile), method(method_name)
-    found = load_matrices(weights, layout)
+    found = load_matrices(weights, layout, include=include, exclude=exclude)
     key = jax.random.key(seed)
     inputs = {
         "weights": str(weights), "sha256": report.file_digest(Path(weights)), "tile": tile, "method": method_name,
-        "chips": chips, "layout": layout, "seed": seed,
+        "chips": chips, "layout": layout, "include": list(include), "exclude": list(exclude), "seed": seed,
     }  # fmt: skip
     with report.open_run(f"program-{Path(weights).stem}-{method_name}", out, inputs, force=force) as run:
         results: dict[str, dict[str, Any]] = {}
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
         with Progress(*columns, console=report.console, transient=True) as progress:
             bar = progress.add_task("programming", total=len(found.matrices))
             for name, w in found.matrices.items():
-                progress.update(bar, description=f"{name} {w.shape[0]}×{w.shape[1]}")
+                progress.update(bar, description=f"{_label(name)} {w.shape[0]}×{w.shape[1]}")
                 results[name] = run.stage(
                     name, lambda name=name, w=w: program_matrix(named(key, name), hardware, w, how, chips)
                 )
                 progress.advance(bar)
-        return write(run, results, found.skipped, method_name)
+        return write(run, results, found, method_name)
 
 
 def program_matrix(key: Array, tile: cx.Tile, w: np.ndarray, how: Method, chips: int) -> dict[str, Any]:
@@ -91,8 +101,32 @@ def program_matrix(key: Array, tile: cx.Tile, w: np.ndarray, how: Method, chips:
     }  # fmt: skip
 
 
-def write(run: report.Run, results: dict[str, dict[str, Any]], skipped: dict[str, str], method_name: str) -> Path:
+def notes(found: Matrices) -> list[str]:
+    """What was decided about the tensors of the file that its user may want otherwise, in sentences."""
+    assumed = [name for name, layout in found.layouts.items() if layout.endswith("assumed")]
+    left = [name for name, why in found.skipped.items() if why.startswith("looked up")]
+    said = []
+    if assumed:
+        sides = "outputs, inputs" if found.layouts[assumed[0]].startswith("torch") else "inputs, outputs"
+        said.append(f"nothing tells the layout of {_some(assumed)}: taken as ({sides}); --layout says otherwise")
+    if left:
+        said.append(f"left out as embeddings or tables that are added: {_some(left)}; --include takes them in")
+    return said
+
+
+def _label(name: str) -> str:
+    """A tensor's name without control characters, at most 60 long."""
+    name = repr(name)[1:-1]
+    return name if len(name) <= 60 else f"{name[:40]}…{name[-19:]}"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(map(repr, names[:6])) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+
+
+def write(run: report.Run, results: dict[str, dict[str, Any]], found: Matrices, method_name: str) -> Path:
     """Table, CSV, plot, result.json and report.html."""
+    skipped = found.skipped
     ideal = all(r["adc_range"] is None for r in results.values())
     run.table(
         f"{len(results)} matrices by {plots.LABELS[method_name]} programming"
@@ -116,12 +150,14 @@ def write(run: report.Run, results: dict[str, dict[str, Any]], skipped: dict[str
         | {k: [r[k] for r in rows] for k in ("rows", "cols", "tiles", "devices", "adc_range", "seconds")}
         | {k: [float(np.mean(r[k])) for r in rows] for k in ("mvm_error", "weight_error", "pulses", "mvms", "reads")},
     )
-    figure, (axis,) = plots.new(1, width=max(4.6, 0.32 * len(names) + 1.5), height=3.8)
+    for note in notes(found):
+        report.console.print(note, markup=False, emoji=False)
+    figure, (axis,) = plots.new(1, width=min(max(4.6, 0.32 * len(names) + 1.5), 100.0), height=3.8)
     errors = [np.asarray(r["mvm_error"], float) for r in rows]
     axis.bar(
         range(len(names)), [e.mean() for e in errors], yerr=[e.std() for e in errors], color=plots.COLOURS[method_name]
     )
-    axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
+    axis.set_xticks(range(len(names)), [_label(name) for name in names], rotation=90, fontsize=7, parse_math=False)
     axis.set(ylabel="MVM error", title=f"{plots.LABELS[method_name]}, every matrix")
     run.plot("matrices", figure)
     mean = float(np.mean([e.mean() for e in errors]))
@@ -131,4 +167,6 @@ def write(run: report.Run, results: dict[str, dict[str, Any]], skipped: dict[str
     return run.finish(
         [report.figure(label, mean), report.figure("weights", count), report.figure("devices", devices)],
         **{label: mean, "weights": count, "devices": devices, "skipped": skipped},
+        layouts=found.layouts,
+        notes=notes(found),
     )

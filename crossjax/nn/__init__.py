@@ -3,8 +3,9 @@
 from crossjax.nn import convert, models
 from crossjax.nn.chips import accuracy, adabs, evaluate, logits, program, read
 from crossjax.nn.convert import account, calibrate, digital, set_key, summary, to_analog
-from crossjax.nn.files import load, load_torch, save
+from crossjax.nn.files import load_torch
 from crossjax.nn.ops import Embed, InputRange
+from crossjax.nn.saving import load, save
 
 __all__ = [
     "Embed",

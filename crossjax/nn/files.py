@@ -1,18 +1,13 @@
-"""Networks in files: parameters from PyTorch, and whole programmed networks saved and loaded exactly."""
+"""Networks from files of others: parameters from PyTorch."""
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from safetensors.numpy import save_file
 
 from crossjax.data import read_tensors
 from crossjax.nn.convert import Model, path_name
@@ -61,68 +56,3 @@ def load_torch(model: Model, path: str | Path, rename: Mapping[str, str] | None 
 def _some(names: set[str]) -> str:
     shown = sorted(names)
     return ", ".join(shown[:6]) + (f" and {len(shown) - 6} more" if len(shown) > 6 else "")
-
-
-# ----------------------------------------------------------------------------------- saving what was built
-
-
-def save(path: str | Path, model: nnx.Module) -> None:
-    """Write every number of a network (parameters, chips, readings, keys) to a .safetensors file, whole or not at all.
-
-    Raises:
-        OSError: if it cannot be written.
-    """
-    path = Path(path)
-    arrays, kinds = _flatten(nnx.state(model))
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        save_file(arrays, temporary, metadata={"crossjax": json.dumps(kinds)})
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def load(path: str | Path, model: Model) -> Model:
-    """A copy of a network with every number as `save` wrote it.
-
-    Args:
-        path: the file.
-        model: a network of the same structure: converted with the same tiles and, if the saved one was programmed
-            or read, programmed or read too (by `OneShot`, at any time: its numbers are replaced).
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is truncated, or of another structure.
-    """
-    path, model = Path(path), nnx.clone(model)
-    tensors = read_tensors(path, (".safetensors",))
-    wanted, kinds = _flatten(nnx.state(model))
-    missing, extra = set(wanted) - set(tensors), set(tensors) - set(wanted)
-    if missing or extra:
-        raise ValueError(
-            f"{path.name} is of a network with another structure: "
-            + "; ".join(f"{what} {_some(names)}" for what, names in (("lacks", missing), ("adds", extra)) if names)
-        )
-    for name, value in wanted.items():
-        if tensors[name].shape != value.shape:
-            raise ValueError(f"{path.name}: {name} has shape {tensors[name].shape}, the network {value.shape}")
-    leaves, structure = jax.tree.flatten(nnx.state(model))
-    names = list(kinds)
-    values = [
-        jax.random.wrap_key_data(jnp.asarray(tensors[n]), impl=kinds[n]) if kinds[n] else jnp.asarray(tensors[n])
-        for n in names
-    ]
-    assert len(values) == len(leaves)
-    nnx.update(model, jax.tree.unflatten(structure, values))
-    return model
-
-
-def _flatten(state: Any) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """(arrays by path, kind of random key or "" by path), in the order of the tree's leaves."""
-    arrays, kinds = {}, {}
-    for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
-        name = jax.tree_util.keystr(path, simple=True, separator=".")
-        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        kinds[name] = str(jax.random.key_impl(leaf)) if is_key else ""
-        arrays[name] = np.asarray(jax.random.key_data(leaf) if is_key else leaf, order="C")
-    return arrays, kinds
