@@ -24,6 +24,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 SECTIONS = {"forward": 80.0, "population": 60.0, "gdp": 50.0, "wires": 90.0, "joshi2020": 400.0}  # most seconds
 SHORTEST = 30.0  # seconds: no section starts with less
-NEEDS = {
-    "wires": ("scipy",),
-    "joshi2020": ("flax", "optax", "orbax", "safetensors", "matplotlib"),
-}
+NEEDS = {"wires": ("scipy",), "joshi2020": ("flax", "optax", "orbax", "safetensors", "matplotlib")}
 DRY = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}  # compile fast, run slowly
 BASE = ("jax", "jaxlib", "numpy", "rich")
 
@@ -74,24 +72,13 @@ def outside(name: str, chosen: argparse.Namespace, left: float) -> dict[str, Any
         return {"status": "skipped", "why": "needs --data: a folder with cifar-10-batches-py", "rows": []}
     if seconds < SHORTEST:
         return {"status": "skipped", "why": f"only {left:.0f} s of {chosen.seconds:.0f} s are left", "rows": []}
-    command = [
-        sys.executable,
-        __file__,
-        "--section",
-        name,
-        "--until",
-        f"{time.time() + seconds}",
-        "--out",
-        str(chosen.out),
-    ]
-    command += ["--dry"] if chosen.dry else []
-    for option in ("data", "weights"):
-        command += [f"--{option}", str(getattr(chosen, option))] if getattr(chosen, option) else []
+    command = [sys.executable, __file__, "--section", name, "--out", str(chosen.out), *(["--dry"] * chosen.dry)]
+    command += [f"--until={time.time() + seconds}"]
+    command += [f"--{name}={value}" for name in ("data", "weights") if (value := getattr(chosen, name))]
     file, begin = chosen.out / f"{name}.json", time.perf_counter()
     file.unlink(missing_ok=True)
     try:
-        environment = os.environ | (DRY if chosen.dry else {})
-        code = subprocess.run(command, timeout=seconds, env=environment).returncode
+        code = subprocess.run(command, timeout=seconds, env=os.environ | (DRY if chosen.dry else {})).returncode
         end = {"status": "failed", "why": f"exit code {code}"} if code else {"status": "done", "why": ""}
     except subprocess.TimeoutExpired:
         end = {"status": "cut off", "why": f"its {seconds:.0f} s were over"}
@@ -101,13 +88,16 @@ def outside(name: str, chosen: argparse.Namespace, left: float) -> dict[str, Any
 
 def run(chosen: argparse.Namespace) -> int:
     """All sections, one after the other; 1 if one failed."""
-    begin, result = time.perf_counter(), {"name": "gpu", "dry": chosen.dry, "limit_s": chosen.seconds, "sections": {}}
+    begin = time.perf_counter()
+    versions = {name: metadata.version(name) for name in ("flax", "optax", "scipy") if not missing([name])}
+    result: dict[str, Any] = {"name": "gpu", "dry": chosen.dry, "limit_s": chosen.seconds, "versions": versions}
+    result |= {"device": None, "sections": {}}
     for name in chosen.only:
         print(f"{name}:", flush=True)
         found = outside(name, chosen, chosen.seconds - (time.perf_counter() - begin))
         print(f"  {found['status']}" + (f": {found['why']}" if found["why"] else ""), flush=True)
-        for fact in ("versions", "device"):  # the same for all
-            result |= {fact: found.pop(fact)} if fact in found else {}
+        result["versions"] |= found.pop("versions", {})  # the same for all
+        result["device"] = found.pop("device", result["device"])
         result["sections"][name] = found
         result["seconds"] = time.perf_counter() - begin
         temporary = chosen.out / ".result.json"
@@ -123,60 +113,50 @@ def run(chosen: argparse.Namespace) -> int:
 
 def table(result: dict[str, Any]) -> str:
     """What was timed, a line each."""
-    head = ["work", "ms", "floor, ms", "ratio", "noise, ms", "GB/s", "compile, s"]
-    lines = [head]
-    for found in result["sections"].values():
-        for row in (row for row in found["rows"] if "ms" in row):
-            numbers = [row.get(k) for k in ("ms", "floor_ms", "ratio", "noise_ms", "gb_s", "compile_s")]
-            lines.append([row["work"], *("" if n is None else f"{n:.4g}" for n in numbers)])
-    widths = [max(len(line[k]) for line in lines) for k in range(len(head))]
-    text = [
-        "  ".join(
-            cell.ljust(w) if k == 0 else cell.rjust(w) for k, (cell, w) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    ]
+    facts = {"ms": "ms", "floor, ms": "floor_ms", "ratio": "ratio", "noise, ms": "noise_ms", "GB/s": "gb_s"}
+    facts |= {"compile, s": "compile_s"}
+    lines = [["work", *facts]]
+    for row in (row for found in result["sections"].values() for row in found["rows"] if "ms" in row):
+        lines.append([row["work"], *(f"{row[fact]:.4g}" if fact in row else "" for fact in facts.values())])
+    widest = max(len(line[0]) for line in lines)
+    text = [line[0].ljust(widest) + "".join(cell.rjust(12) for cell in line[1:]) for line in lines]
     statuses = ", ".join(f"{name} {found['status']}" for name, found in result["sections"].items())
-    return "\n".join([*text, f"{result.get('device', 'no device')}, {result['seconds']:.0f} s: {statuses}"])
+    return "\n".join([*text, f"{result['device']}, {result['seconds']:.0f} s: {statuses}"])
 
 
 def plot(result: dict[str, Any], file: Path) -> None:
-    """One panel for each section that has rows."""
+    """A panel for each section."""
     from matplotlib.figure import Figure
 
-    rows = {name: found["rows"] for name, found in result["sections"].items()}
-    figure = Figure(figsize=(4.2 * len(rows), 3.6), layout="constrained")
-    for axis, (name, own) in zip(figure.subplots(1, len(rows), squeeze=False)[0], rows.items(), strict=True):
-        axis.set_title(name if own else f"{name}: {result['sections'][name]['status']}")
-        timed = [row for row in own if "floor_ms" in row]
+    sections = result["sections"]
+    figure = Figure(figsize=(4.2 * len(sections), 3.6), layout="constrained")
+    for axis, (name, found) in zip(figure.subplots(1, len(sections), squeeze=False)[0], sections.items(), strict=True):
+        axis.set_title(f"{name}: {found['status']}")
         if name == "joshi2020":
-            chips = [row for row in own if "times" in row]
-            for kind in ("none", "gdc", "adabs"):
-                for network, style in (("direct mapping", "--"), ("noise-trained", "-")):
-                    curves = [row[kind] for row in chips if row["work"].startswith(network)]
-                    if curves:
-                        mean = [100 * sum(at) / len(at) for at in zip(*curves, strict=True)]
-                        axis.plot(chips[0]["times"], mean, style, marker=".", label=f"{network}, {kind}")
-            axis.set(xscale="log", xlabel="seconds after the first read", ylabel="accuracy (%)")
-            if chips:
-                axis.legend(fontsize=7)
-        elif name == "wires":
-            for row in own:
-                axis.bar(row["work"].removeprefix("G_eff "), row["ms"])
-            axis.set(ylabel="ms")
-            axis.tick_params(axis="x", rotation=30)
-        else:
-            for shift, (key, label) in enumerate((("floor_ms", "floor"), ("ms", "ours"), ("noise_ms", "noise alone"))):
-                axis.bar(
-                    [k + 0.27 * (shift - 1) for k in range(len(timed))], [row[key] for row in timed], 0.25, label=label
-                )
-            names = [
-                row.get("precision", "") + " " + row.get("type", "") or f"{row.get('at_once', '')}" for row in timed
-            ]
-            axis.set_xticks(range(len(timed)), names, rotation=20)
-            axis.set(ylabel="ms")
+            accuracies(axis, [row for row in found["rows"] if "times" in row])
+            continue
+        rows = [row for row in found["rows"] if "label" in row]
+        for shift, (key, label) in enumerate((("floor_ms", "floor"), ("ms", "ours"), ("noise_ms", "its noise alone"))):
+            bars = [(k + 0.27 * (shift - 1), row[key]) for k, row in enumerate(rows) if key in row]
+            if bars:
+                axis.bar(*zip(*bars, strict=True), width=0.25, label=label)
+        axis.set_xticks(range(len(rows)), [row["label"] for row in rows], rotation=25, ha="right")
+        axis.set(ylabel="ms", yscale="log")
+        if rows:
             axis.legend(fontsize=7)
     figure.savefig(file, dpi=144)
+
+
+def accuracies(axis: Any, chips: Sequence[dict[str, Any]]) -> None:
+    """Mean over chips against time, of both networks and all compensations."""
+    for network, style in (("direct mapping", "--"), ("noise-trained", "-")):
+        own = [row for row in chips if row["network"] == network]
+        for colour, kind in enumerate(("none", "gdc", "adabs") if own else ()):
+            mean = [100 * sum(at) / len(own) for at in zip(*(row[kind] for row in own), strict=True)]
+            axis.plot(own[0]["times"], mean, style, color=f"C{colour}", marker=".", label=f"{network}, {kind}")
+    axis.set(xscale="log", xlabel="seconds after the first read", ylabel="accuracy (%)")
+    if chips:
+        axis.legend(fontsize=7)
 
 
 def main() -> None:

@@ -219,7 +219,7 @@ def forward(log: Log, options: Options) -> None:
         with jax.default_matmul_precision(precision):
             y, facts = against(sizes, "x @ w", plain, (a, b), ours, (key, r, a), (batch, n), kind)
             log.row(
-                work, type=name, precision=precision, **facts, bytes=least, gb_s=least / facts["ms"] / 1e6,
+                work, label=f"{name}, {precision}", **facts, bytes=least, gb_s=least / facts["ms"] / 1e6,
                 floor_tflop_s=2 * batch * n * n / facts["floor_ms"] / 1e9, plain_products=products(plain, a, b),
                 products=products(ours, key, r, a), product_error=relative(plain(a, b)[:64], exact),
                 output_type=y.dtype.name, output_error=relative(y[:64], exact),
@@ -245,7 +245,7 @@ def population(log: Log, options: Options) -> None:
             options.sizes, f"{count} products", lambda x, ws: x @ ws, (x, ws), ours, (keys, w, x), noise, w.dtype
         )
         errors = jnp.sqrt(jnp.sum((y - x @ w) ** 2, axis=(0, 2, 3)) / jnp.sum((x @ w) ** 2) / chips)
-        log.row(work, at_once=at_once, **facts, mvm_error=errors.tolist())
+        log.row(work, label=f"{at_once} at once", **facts, mvm_error=errors.tolist())
 
 
 def gdp(log: Log, options: Options) -> None:
@@ -271,7 +271,7 @@ def gdp(log: Log, options: Options) -> None:
         iterations,
     )  # fmt: skip
     log.row(
-        f"GDP {n}², {chips} chips at once, batch {batch}, {iterations} iterations", **facts,
+        f"GDP {n}², {chips} chips at once, batch {batch}, {iterations} iterations", label=f"{chips} chips", **facts,
         ms_per_iteration=facts["ms"] / iterations, mvm_error=jnp.mean(errors, axis=0)[jnp.asarray([0, -1])].tolist(),
     )  # fmt: skip
 
@@ -290,7 +290,8 @@ def wires(log: Log, options: Options) -> None:
         g = jnp.broadcast_to(array(n, jnp.dtype(name)), (arrays, n, n))
         program, compile_s, peak_mb = compiled(jax.vmap(lambda g: effective_conductance(g, 1.0, 1.0)), g)
         ms = medians(options.sizes, ours=lambda: program(g))["ours"]
-        facts = {"size": n, "type": name, "arrays": arrays, "ms": ms, "compile_s": compile_s, "peak_mb": peak_mb}
+        label = work.removeprefix("G_eff ").removesuffix(" at once")
+        facts = {"label": label, "ms": ms, "compile_s": compile_s, "peak_mb": peak_mb}
         if n in exact:
             facts["error"] = relative(program(g)[-1], exact[n])
         else:
@@ -346,7 +347,13 @@ def train_and_follow(log: Log, options: Options) -> None:
     else:
         data = cifar.Cifar.load(options.data, cifar.IMPORTED, preset.images)
         model = cifar.published_resnet(options.weights)
-    log.row("digital network", weights=nn.models.parameters(model), accuracy=cifar.digital_accuracy(model, data.test))
+    name = options.weights.name if options.weights else "the included ResNet-20" if not options.dry else "made up"
+    log.row(
+        "digital network",
+        network=name,
+        weights=nn.models.parameters(model),
+        accuracy=cifar.digital_accuracy(model, data.test),
+    )
     analog = nn.to_analog(model, paper.hardware(), injections=[training.WeightNoise(paper.ETA)], report=None)
 
     def fit(steps: int, total: int) -> tuple[Any, float]:
@@ -383,15 +390,15 @@ def train_and_follow(log: Log, options: Options) -> None:
             found.append(np.asarray(measure.run(key, state)))
             seconds = time.perf_counter() - before  # the first one's compilation, too; then the second's alone
             accuracies = dict(zip(cifar.COMPENSATIONS, found[-1].tolist(), strict=True))
-            log.row(f"{name}, chip {len(found)}", seconds=seconds, times=list(preset.times), **accuracies)
+            log.row(f"{name}, chip {len(found)}", network=name, seconds=seconds, times=list(preset.times), **accuracies)
         after = 100 * np.mean(found, axis=0)[:, preset.times.index(day)]
         log.row(
             f"{name}: {len(found)} chips after a day, %", **dict(zip(cifar.COMPENSATIONS, after.tolist(), strict=True))
         )
 
     follow("direct mapping", analog, log.left() / 4)
-    reserve = warm + preset.chips * seconds
-    steps = max(1, min(preset.steps, int((log.left() - reserve) / step)))
+    reserve = 10 + warm + preset.chips * seconds
+    steps = max(1, min(preset.steps, int(0.95 * (log.left() - reserve) / step)))
     trained, took = fit(steps, steps)
     log.row("noise-aware training", steps=steps, of=preset.steps, seconds=took, images_s=128 * steps / took)
     follow("noise-trained", trained, log.left() - 5)
