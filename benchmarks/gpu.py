@@ -46,7 +46,8 @@ def inside(chosen: argparse.Namespace) -> int:
     """One section, in the process that is its own: 0, or 1 and the reason in its file."""
     import jax
 
-    jax.config.update("jax_logging_level", "CRITICAL")  # XLA warns at length of cached code for other processors
+    if chosen.dry:
+        jax.config.update("jax_logging_level", "CRITICAL")  # XLA warns at length of cached code for other processors
     from benchmarks import gpu_sections
 
     options = gpu_sections.Options.of(dry=chosen.dry, data=chosen.data, weights=chosen.weights)

@@ -58,8 +58,12 @@ def _attempt(run: Callable[[Any], Timing]) -> Timing:
         with torch.no_grad():
             return run(torch)
     except (Exception, SystemExit) as error:
-        lines = str(error).strip().splitlines()
-        return Timing(failed=": ".join([type(error).__name__, *lines[:1]]))
+        return Timing(failed=reason(error))
+
+
+def reason(error: BaseException) -> str:
+    """An exception in one line."""
+    return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
 
 
 def _seconds(call: Callable[[], Any]) -> float:
