@@ -22,7 +22,7 @@ from flax import nnx
 import crossjax as cx
 from crossjax import nn, report, training
 from crossjax.cli import _keep_memory
-from crossjax.experiments.bench_peers import STEP
+from crossjax.experiments.bench_peers import STEP, reason
 
 TILE = cx.Tile(1024, 1024, dac=cx.DAC(range=1.0), adc=cx.ADC(range=10.0), noise=0.04, compensation=None)
 SIZES = (784, 256, 128, 10)
@@ -114,16 +114,14 @@ def evaluation(read_noise: bool, images: int = 1000, chips: int = 32, times: int
 
 
 def peers(x: np.ndarray, y: np.ndarray, images: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, float]]:
-    """Seconds of one training step of the same networks in aihwkit-lightning, where it is installed."""
-    try:
-        import torch  # type: ignore[import-not-found]
-        from aihwkit_lightning.nn.conversion import convert_to_analog  # type: ignore[import-not-found]
-        from aihwkit_lightning.simulator.configs import (  # type: ignore[import-not-found]
-            TorchInferenceRPUConfig,
-            WeightModifierType,
-        )
-    except ImportError:
-        return {}
+    """Seconds of one training step of the same networks in aihwkit-lightning."""
+    import torch  # type: ignore[import-not-found]
+    from aihwkit_lightning.nn.conversion import convert_to_analog  # type: ignore[import-not-found]
+    from aihwkit_lightning.simulator.configs import (  # type: ignore[import-not-found]
+        TorchInferenceRPUConfig,
+        WeightModifierType,
+    )
+
     torch.set_num_threads(2)
     config = TorchInferenceRPUConfig()
     config.forward.inp_res = config.forward.out_res = STEP
@@ -221,7 +219,12 @@ def main() -> None:
                 for name, r in chips.items()
             ],
         )  # fmt: skip
-        others = peers(flat, y, images[:32], y[:32]) if options.peers else {}
+        others: dict[str, dict[str, float]] = {}
+        if options.peers:
+            try:
+                others = peers(flat, y, images[:32], y[:32])
+            except Exception as error:
+                run.table("Peers that failed", ["", "why"], [["aihwkit-lightning", reason(error)]])
         if others:
             ours = {
                 "MLP": found["MLP 784-256-128-10, batch 128"]["analog"],

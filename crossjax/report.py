@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 console = Console(width=None if sys.stdout.isatty() else 140)
@@ -73,7 +74,7 @@ class Run:
         for k, column in enumerate(head):
             shown.add_column(column, justify="left" if k == 0 else "right")
         for row in text:
-            shown.add_row(*row)
+            shown.add_row(*map(escape, row))
         console.print(shown)
         self.tables.append((title, list(head), text))
 

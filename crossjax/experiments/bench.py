@@ -8,8 +8,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from jax import Array, lax
 import crossjax as cx
 from crossjax import report
 from crossjax._random import normal
+from crossjax.experiments import bench_peers
+from crossjax.experiments.bench_peers import TIMES, Timing
 
 
 @dataclass
@@ -90,8 +92,7 @@ def population(chips: int = 32, size: int = 512, batch: int = 256, repeats: int 
 
     Programming, drift, 1/f noise, converters and output noise, as the peers' inference tiles have them.
     """
-    times = jnp.asarray([25.0, 3600.0, 86400.0, 30 * 86400.0, 365 * 86400.0])
-    tile = cx.replace(cx.presets.standard(size, size), scaling="tile", adc=cx.ADC(range=20.0), **{"device.read": None})
+    times, tile = jnp.asarray(TIMES), population_tile(size)
     w, x = normal(jax.random.key(0), (size, size)) / 3, normal(jax.random.key(1), (batch, size)) / 3
     keys = jax.random.split(jax.random.key(2), chips)
 
@@ -108,15 +109,21 @@ def population(chips: int = 32, size: int = 512, batch: int = 256, repeats: int 
     )  # fmt: skip
 
 
-def population_outputs(keys: Array, tile: cx.Tile, w: Array, x: Array, times: Array) -> Array:
-    """Outputs (chips, times, batch, cols) of chips programmed once and read at every time, one chip at a time."""
+def population_tile(size: int) -> cx.Tile:
+    """PCM, 8-bit converters, output noise, and one drift compensation for the tile."""
+    tile = cx.replace(cx.presets.standard(size, size), scaling="tile", adc=cx.ADC(range=20.0))
+    return cx.replace(tile, **{"device.read": None})
+
+
+def population_outputs(keys: Array, tile: cx.Tile, w: Array, x: Array, times: Array, at_once: int = 1) -> Array:
+    """Outputs (chips, times, batch, cols) of chips programmed once and read at every time, ``at_once`` in memory."""
 
     def chip_outputs(key: Array) -> Array:
         chip, _ = cx.program(key, tile, w)
         at = jax.random.split(jax.random.fold_in(key, 1), times.shape[0])
         return lax.map(lambda kt: cx.mvm(kt[0], tile, chip, x, kt[1]), (at, times))
 
-    return lax.map(chip_outputs, keys)
+    return cx.stream(chip_outputs, keys, batch=at_once)
 
 
 def gdp(size: int = 256, batch: int = 2048, iterations: int = 100, repeats: int = 5) -> Row:
@@ -161,6 +168,26 @@ def first_result() -> dict[str, float]:
     return dict(zip(("import", "program", "mvm"), map(float, out.split()), strict=True))
 
 
+def peer_rows(ours: Mapping[str, Row], theirs: Mapping[str, Mapping[str, Timing]]) -> list[list[str]]:
+    """Lines of the peers' table: ours for the works that they have, then theirs; a failure says why."""
+
+    def per(name: str, ms: float) -> float:
+        return ms / 100 if name.startswith("gdp") else ms
+
+    lines = []
+    for name in (n for n in ours if any(n in works for works in theirs.values())):
+        ms, product = per(name, ours[name].ours_ms), per(name, ours[name].floor_ms)
+        lines.append(["crossjax", name, f"{ms:.2f}", f"{product:.2f}", f"{ms / product:.2f}×", ""])
+    for peer, works in theirs.items():
+        for name, found in works.items():
+            if found.ms is None or found.product_ms is None:
+                lines.append([peer, name, f"failed: {found.failed}", "", "", ""])
+            else:
+                ratios = found.ms / found.product_ms, found.ms / per(name, ours[name].ours_ms)
+                lines.append([peer, name, f"{found.ms:.2f}", f"{found.product_ms:.2f}", *(f"{r:.2f}×" for r in ratios)])
+    return lines
+
+
 def bench(out: Path | None = None, *, peers: bool = False, force: bool = False) -> Path:
     """Run all rows, and the peers if asked; returns the folder with the results.
 
@@ -168,8 +195,6 @@ def bench(out: Path | None = None, *, peers: bool = False, force: bool = False) 
         ValueError: if peers are asked for and none is installed.
         OSError: if the folder exists or cannot be written.
     """
-    from crossjax.experiments import bench_peers
-
     if peers and not bench_peers.installed():
         raise ValueError("no peer is installed: pip install 'crossjax[peers]' (benchmarks/README.md says how)")
     with report.open_run("bench", out, {"peers": peers}, force=force) as run:
@@ -188,8 +213,7 @@ def bench(out: Path | None = None, *, peers: bool = False, force: bool = False) 
             "Time to first result, fresh process, 512²", ["step", "s"], [[k, f"{v:.2f}"] for k, v in first.items()]
         )
         names = ("forward 512", "forward 1024", "population", "gdp", "gdp, 256 vectors")
-        ours = dict(zip(names, rows, strict=True))
-        per = {name: row.ours_ms / (100 if name.startswith("gdp") else 1) for name, row in ours.items()}
+        ours: dict[str, Row] = dict(zip(names, rows, strict=True))
         figures = [
             report.figure(f"{name}_ratio".replace(",", "").replace(" ", "_"), row.ratio) for name, row in ours.items()
         ]
@@ -197,13 +221,10 @@ def bench(out: Path | None = None, *, peers: bool = False, force: bool = False) 
         theirs = bench_peers.measure() if peers else {}
         if theirs:
             run.table(
-                "Peers, ms (in brackets: times ours)",
-                ["", *per],
-                [["crossjax", *(f"{v:.2f}" for v in per.values())]]
-                + [
-                    [peer, *(f"{ms[w]:.2f} ({ms[w] / per[w]:.1f}×)" if w in ms else "" for w in per)]
-                    for peer, ms in theirs.items()
-                ],
+                "Peers, each beside the plain products of its own framework, ms (gdp: per iteration)",
+                ["", "work", "ms", "plain products, ms", "times its products", "times crossjax"],
+                peer_rows(ours, theirs),
             )
         run.csv("rows", {k: [getattr(r, k) for r in rows] for k in (*rows[0].__dict__, "ratio")})
-        return run.finish(figures, first_result=first, peers=theirs)
+        plain = {peer: {work: asdict(found) for work, found in works.items()} for peer, works in theirs.items()}
+        return run.finish(figures, first_result=first, peers=plain)

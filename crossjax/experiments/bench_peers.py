@@ -2,6 +2,8 @@
 
 All have 8-bit converters of 254 steps and output noise 0.04; torch uses as many threads as there are cores. Their
 docs are the source of every setting. Noise of aihwkit stays on in eval(); lightning adds it in train() only.
+Beside every figure stands that of torch's plain products of the same count and shapes: how much faster one simulator
+is than another depends on whose matrix product the processor likes better.
 """
 
 from __future__ import annotations
@@ -11,10 +13,21 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 STEP = 1 / (2**8 - 2)
 TIMES = (25.0, 3600.0, 86400.0, 30 * 86400.0, 365 * 86400.0)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds of one work of a peer and of torch's plain products for it, or the reason why there are none."""
+
+    ms: float | None = None
+    product_ms: float | None = None
+    failed: str = ""
 
 
 def installed() -> list[str]:
@@ -22,35 +35,48 @@ def installed() -> list[str]:
     return [name for name in ("aihwkit", "aihwkit_lightning") if importlib.util.find_spec(name)]
 
 
-def measure() -> dict[str, dict[str, float]]:
-    """Milliseconds by peer and work; their programming loop sends 256 vectors (the identity) an iteration."""
-    import torch  # pyright: ignore[reportMissingImports]
-
-    torch.set_num_threads(os.cpu_count() or 1)
-    results: dict[str, dict[str, float]] = {}
-    with torch.no_grad():
-        if "aihwkit" in installed():
-            for name, torch_tile in (("aihwkit C++ tile", False), ("aihwkit torch tile", True)):
-                results[name] = {
-                    f"forward {n}": _forward(torch, _aihwkit(torch, n, torch_tile), n) for n in (512, 1024)
-                }
-                results[name]["population"] = _population(torch, _aihwkit(torch, 512, torch_tile, age=True))
-            results |= _gdp(torch)
-        if "aihwkit_lightning" in installed():
-            results["aihwkit-lightning"] = {
-                f"forward {n}": _forward(torch, _lightning(torch, n), n) for n in (512, 1024)
-            }
-    return results
+def measure() -> dict[str, dict[str, Timing]]:
+    """Timings by peer and work; aihwkit's programming loop sends 256 vectors (the identity) an iteration."""
+    works: dict[str, dict[str, Callable[[Any], Timing]]] = {}
+    if "aihwkit" in installed():
+        for name, torch_tile in (("aihwkit C++ tile", False), ("aihwkit torch tile", True)):
+            works[name] = {f"forward {n}": partial(_forward, partial(_aihwkit, torch_tile), n) for n in (512, 1024)}
+            works[name]["population"] = partial(_population, torch_tile)
+        for preset in ("PCMPreset", "ReRamESPreset", "SingleRPUConfig"):
+            works[f"aihwkit program_weights, {preset}"] = {"gdp, 256 vectors": partial(_gdp, preset)}
+    if "aihwkit_lightning" in installed():
+        works["aihwkit-lightning"] = {f"forward {n}": partial(_forward, _lightning, n) for n in (512, 1024)}
+    return {peer: {work: _attempt(run) for work, run in own.items()} for peer, own in works.items()}
 
 
-def _median_ms(call: Callable[[], Any], repeats: int) -> float:
-    times = []
-    for k in range(repeats + 3):
-        begin = time.perf_counter()
-        call()
-        if k >= 3:
-            times.append(time.perf_counter() - begin)
-    return 1e3 * statistics.median(times)
+def _attempt(run: Callable[[Any], Timing]) -> Timing:
+    """What a peer's work takes; a peer that does not run here, for whatever reason, must not stop the others."""
+    try:
+        import torch  # pyright: ignore[reportMissingImports]
+
+        torch.set_num_threads(os.cpu_count() or 1)
+        with torch.no_grad():
+            return run(torch)
+    except (Exception, SystemExit) as error:
+        return Timing(failed=reason(error))
+
+
+def reason(error: BaseException) -> str:
+    """An exception in one line."""
+    return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    begin = time.perf_counter()
+    call()
+    return time.perf_counter() - begin
+
+
+def _in_turns(work: Callable[[], Any], product: Callable[[], Any], repeats: int) -> Timing:
+    """Medians of both, taken in turns, after three rounds of warm-up."""
+    rounds = [(_seconds(work), _seconds(product)) for _ in range(repeats + 3)][3:]
+    ms, product_ms = (1e3 * statistics.median(column) for column in zip(*rounds, strict=True))
+    return Timing(ms, product_ms)
 
 
 def _linear(torch: Any, size: int) -> Any:
@@ -59,12 +85,12 @@ def _linear(torch: Any, size: int) -> Any:
     return layer
 
 
-def _forward(torch: Any, layer: Any, size: int) -> float:
-    x = torch.randn(1024, size)
-    return _median_ms(lambda: layer(x), 20)
+def _forward(build: Callable[[Any, int], Any], size: int, torch: Any) -> Timing:
+    layer, plain, x = build(torch, size), _linear(torch, size), torch.randn(1024, size)
+    return _in_turns(lambda: layer(x), lambda: plain(x), 20)
 
 
-def _aihwkit(torch: Any, size: int, torch_tile: bool, age: bool = False) -> Any:
+def _aihwkit(torch_tile: bool, torch: Any, size: int, age: bool = False) -> Any:
     from aihwkit.inference import (  # pyright: ignore[reportMissingImports]
         GlobalDriftCompensation,
         PCMLikeNoiseModel,
@@ -87,8 +113,8 @@ def _aihwkit(torch: Any, size: int, torch_tile: bool, age: bool = False) -> Any:
     return layer.eval()
 
 
-def _population(torch: Any, layer: Any) -> float:
-    x = torch.randn(256, 512)
+def _population(torch_tile: bool, torch: Any) -> Timing:
+    layer, plain, x = _aihwkit(torch_tile, torch, 512, age=True), _linear(torch, 512), torch.randn(256, 512)
 
     def chips(count: int) -> None:
         for _ in range(count):
@@ -97,32 +123,34 @@ def _population(torch: Any, layer: Any) -> float:
                 layer.drift_analog_weights(t)
                 layer(x)
 
+    def products(count: int) -> None:
+        for _ in range(count * len(TIMES)):
+            plain(x)
+
     chips(2)
-    begin = time.perf_counter()
-    chips(32)
-    return 1e3 * (time.perf_counter() - begin)
+    products(2)
+    return Timing(1e3 * _seconds(lambda: chips(32)), 1e3 * _seconds(lambda: products(32)))
 
 
-def _gdp(torch: Any) -> dict[str, dict[str, float]]:
+def _gdp(preset: str, torch: Any) -> Timing:
+    """An iteration of aihwkit's loop, and the three products of one: X W, X Ŵ and Xᵀ (Ŷ − Y)."""
     from aihwkit.nn import AnalogLinear  # pyright: ignore[reportMissingImports]
-    from aihwkit.simulator.configs import SingleRPUConfig  # pyright: ignore[reportMissingImports]
-    from aihwkit.simulator.presets import PCMPreset, ReRamESPreset  # pyright: ignore[reportMissingImports]
+    from aihwkit.simulator import configs, presets  # pyright: ignore[reportMissingImports]
 
-    results = {}
-    for name, config in (("PCM", PCMPreset()), ("ReRAM", ReRamESPreset()), ("ConstantStep", SingleRPUConfig())):
-        layer = AnalogLinear(256, 256, bias=False, rpu_config=config)
-        tile, weight = next(layer.analog_tiles()), _linear(torch, 256).weight
+    config = getattr(configs if preset == "SingleRPUConfig" else presets, preset)()
+    layer, weight = AnalogLinear(256, 256, bias=False, rpu_config=config), _linear(torch, 256).weight
+    tile, x = next(layer.analog_tiles()), torch.randn(256, 256)
 
-        def once(iterations: int, layer: Any = layer, tile: Any = tile, weight: Any = weight) -> float:
-            layer.set_weights(weight)
-            begin = time.perf_counter()
-            tile.program_weights(max_iter=iterations, tolerance=None, learning_rate=0.1)
-            return time.perf_counter() - begin
+    def once(iterations: int) -> None:
+        layer.set_weights(weight)
+        tile.program_weights(max_iter=iterations, tolerance=None, learning_rate=0.1)
 
-        once(5)
-        ms = 1e3 * (once(110) - once(10)) / 100
-        results[f"aihwkit program_weights, {name}"] = {"gdp": ms, "gdp, 256 vectors": ms}
-    return results
+    def products() -> Any:
+        return x.T @ (x @ weight - x @ weight)
+
+    once(5)
+    ms = 1e3 * (_seconds(lambda: once(110)) - _seconds(lambda: once(10))) / 100
+    return Timing(ms, _in_turns(lambda: None, products, 100).product_ms)
 
 
 def _lightning(torch: Any, size: int) -> Any:
