@@ -11,7 +11,6 @@ programming is a study beside it (`programming_study` has the rest of the study,
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import time
 from collections.abc import Mapping
 from importlib import resources
@@ -159,7 +158,7 @@ def trained(run: report.Run, key: Array, cifar: Cifar, weights: Path | None, ste
         named(key, "training"), model, cifar.train, sgd(rate, None, decay=5e-4), steps=steps,
         prepare=cifar.pipeline.training, checkpoints=run.work / "checkpoints", every=200, label="ResNet-9",
     ).model  # fmt: skip
-    nn.save(run.work / "resnet9_cifar10.safetensors", model)
+    nn.save(run.results / "resnet9_cifar10.safetensors", model)
     return model
 
 
@@ -299,7 +298,6 @@ def write(
     run.plot("buchel2022", figure)
     if matrix is not None:
         programming_study.write(run, matrix)
-    shutil.rmtree(run.work / "checkpoints", ignore_errors=True)
     mean = {name: float(accuracy[name, BASE].mean()) for name in COMPARED}
     gain = {s: float((accuracy["gdp", s] - accuracy["iterative", s]).mean()) for s in settings}
     named_gains = {"": BASE, "_coarse": COARSE, "_wide": WIDE}
