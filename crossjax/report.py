@@ -57,7 +57,7 @@ class Run:
 
         A kept result that was damaged or edited meanwhile is computed again, and named.
         """
-        file = self.work / "stages" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
+        file = self.work / "stages" / f"{hashlib.sha256(name.encode(errors='backslashreplace')).hexdigest()[:16]}.json"
         if file.exists():
             try:
                 kept = json.loads(file.read_text(encoding="utf-8"))

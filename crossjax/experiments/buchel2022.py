@@ -27,7 +27,7 @@ from rich.progress import Progress
 
 import crossjax as cx
 from crossjax import nn, report, training
-from crossjax._random import named
+from crossjax._random import named, seeded
 from crossjax.experiments import plots, programming_study
 from crossjax.experiments.cifar import INCLUDED_RESNET9, RESNET9, Cifar, digital_accuracy, sgd, sized
 from crossjax.programming import METHODS, Method
@@ -112,16 +112,17 @@ def buchel2022(
         ValueError: for an unknown preset, numbers out of range, or weights of another network.
         FileNotFoundError: if the data set is not there.
     """
+    key = seeded(seed)
     size = sized(PRESETS, preset, chips=chips, images=images)
     if steps is not None and steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     included = steps is None and weights is None and size.epochs is None
     cifar = Cifar.load(data, INCLUDED_RESNET9 if included else RESNET9, size.images)
     steps = size.epochs * (len(cifar.train[0]) // 128) if steps is None and size.epochs and weights is None else steps
-    inputs = {"preset": preset, "seed": seed, "weights": None if weights is None else report.file_digest(weights)}
+    inputs = {"preset": preset, "seed": seed, "data": cifar.digest}
+    inputs["weights"] = None if weights is None else report.file_digest(weights)
     inputs |= dataclasses.asdict(size) | {"steps": steps, "studies": studies}
     inputs["pipeline"] = dataclasses.asdict(cifar.pipeline)
-    key = jax.random.key(seed)
     with report.open_run("buchel2022", out, inputs, force=force) as run:
         model = trained(run, key, cifar, weights, steps)
         digital = run.stage("digital", lambda: {"accuracy": digital_accuracy(model, cifar.test)})["accuracy"]

@@ -22,7 +22,7 @@ from rich.progress import Progress
 
 import crossjax as cx
 from crossjax import nn, report, training
-from crossjax._random import named
+from crossjax._random import named, seeded
 from crossjax.experiments import plots
 from crossjax.experiments.cifar import (
     COMPENSATIONS,
@@ -116,13 +116,14 @@ def joshi2020(
         FileNotFoundError: if the data set is not there.
         FloatingPointError: if training diverges.
     """
+    key = seeded(seed)
     size = sized(PRESETS, preset, chips=chips, images=images, steps=steps)
     imported = size.baseline_epochs is None or weights is not None
     cifar = Cifar.load(data, IMPORTED if imported else TRAINED, size.images)
-    inputs = {"preset": preset, "seed": seed, "weights": None if weights is None else report.file_digest(weights)}
+    inputs = {"preset": preset, "seed": seed, "data": cifar.digest}
+    inputs["weights"] = None if weights is None else report.file_digest(weights)
     inputs |= dataclasses.asdict(size) | {"studies": studies}
     inputs["pipelines"] = {"network": dataclasses.asdict(cifar.pipeline), "studies": dataclasses.asdict(TRAINED)}
-    key = jax.random.key(seed)
     with report.open_run("joshi2020", out, inputs, force=force) as run:
         study = _Study(run, cifar, size, key)
         model = published_resnet(weights) if imported else study.baseline()

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import crossjax as cx
 from crossjax import report
-from crossjax._random import named
+from crossjax._random import named, seeded
 from crossjax.data import load_matrices
 from crossjax.experiments import plots
 from crossjax.programming import Method, method
@@ -39,20 +39,22 @@ def program_file(
     """
     if chips < 1:
         raise ValueError(f"chips must be at least 1, got {chips}")
+    key = seeded(seed)
     hardware, how = cx.presets.get(tile), method(method_name)
     found = load_matrices(weights, layout)
-    key = jax.random.key(seed)
+    out = Path("runs") / f"program-{Path(weights).stem}-{method_name}" if out is None else out
     inputs = {
-        "weights": str(weights), "sha256": report.file_digest(Path(weights)), "tile": tile, "method": method_name,
-        "chips": chips, "layout": layout, "seed": seed,
+        "sha256": report.file_digest(Path(weights)), "tile": tile, "method": method_name, "chips": chips,
+        "layout": layout, "seed": seed,
     }  # fmt: skip
-    with report.open_run(f"program-{Path(weights).stem}-{method_name}", out, inputs, force=force) as run:
+    with report.open_run("program", out, inputs, recorded={"weights": str(weights)}, force=force) as run:
         results: dict[str, dict[str, Any]] = {}
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        text = TextColumn("{task.description}", markup=False)
+        columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=report.console, transient=True) as progress:
             bar = progress.add_task("programming", total=len(found.matrices))
             for name, w in found.matrices.items():
-                progress.update(bar, description=f"{name} {w.shape[0]}×{w.shape[1]}")
+                progress.update(bar, description=f"{report.printable(name)} {w.shape[0]}×{w.shape[1]}")
                 results[name] = run.stage(
                     name, lambda name=name, w=w: program_matrix(named(key, name), hardware, w, how, chips)
                 )
@@ -116,12 +118,13 @@ def write(run: report.Run, results: dict[str, dict[str, Any]], skipped: dict[str
         | {k: [r[k] for r in rows] for k in ("rows", "cols", "tiles", "devices", "adc_range", "seconds")}
         | {k: [float(np.mean(r[k])) for r in rows] for k in ("mvm_error", "weight_error", "pulses", "mvms", "reads")},
     )
-    figure, (axis,) = plots.new(1, width=max(4.6, 0.32 * len(names) + 1.5), height=3.8)
+    figure, (axis,) = plots.new(1, width=min(max(4.6, 0.32 * len(names) + 1.5), 60.0), height=3.8)
     errors = [np.asarray(r["mvm_error"], float) for r in rows]
     axis.bar(
         range(len(names)), [e.mean() for e in errors], yerr=[e.std() for e in errors], color=plots.COLOURS[method_name]
     )
-    axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
+    labels = [report.printable(name)[:60] for name in names]
+    axis.set_xticks(range(len(names)), labels, rotation=90, fontsize=7, parse_math=False)
     axis.set(ylabel="MVM error", title=f"{plots.LABELS[method_name]}, every matrix")
     run.plot("matrices", figure)
     mean = float(np.mean([e.mean() for e in errors]))
