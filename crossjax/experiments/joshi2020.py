@@ -260,7 +260,8 @@ def write(
         ],
     )
     run.table(
-        f"CIFAR-10 on PCM, {size.images} images, {size.chips} chips, accuracy in % (digital {base:.2f})",
+        f"CIFAR-10 on PCM, {size.images} images, {size.chips} chips, accuracy in % (digital {base:.2f}) "
+        "by time after the first read",
         ["network", "compensation", *labels],
         [
             [network, c.upper() if c == "gdc" else c, *(report.mean_sd(100 * a[:, k], 2) for k in range(len(labels)))]

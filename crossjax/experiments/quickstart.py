@@ -176,7 +176,7 @@ def write(run: report.Run, results: dict[str, dict[str, Any]], perfect: np.ndarr
     """Table, CSV, plots, result.json and report.html."""
     times, weights = list(TIMES), SIZES[LAYER] * SIZES[LAYER + 1]
     run.table(
-        f"A {SIZES[LAYER]} × {SIZES[LAYER + 1]} layer on {chips} HERMES chips",
+        f"A {SIZES[LAYER]} × {SIZES[LAYER + 1]} layer on {chips} HERMES chips, at times after the first read",
         ["method", "MVM error at 25 s", "weight error", "pulses a weight", "MVMs", "reads a weight", "s a network",
          "accuracy at 25 s", "at 1 y"],
         [
