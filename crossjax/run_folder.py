@@ -111,6 +111,7 @@ class RunFolder:
 
         Raises:
             FileExistsError: if something else has come to stand there meanwhile; the run stays as it is.
+            OSError: if it cannot be moved there; the old result is back then.
         """
         try:
             self._check_place(force)
@@ -118,7 +119,11 @@ class RunFolder:
             raise FileExistsError(f"{error} (it came meanwhile; this run's results are in {self.results})") from None
         if os.path.lexists(self.place):
             os.rename(self.place, self._replaced)
-        os.rename(self.results, self.place)
+        try:
+            os.rename(self.results, self.place)
+        except OSError:
+            self._settle()  # the old result comes back
+            raise
         with suppress(OSError):  # the result stands; the next owner sweeps up
             self._sweep()
 

@@ -1,4 +1,4 @@
-"""The command line end to end, as a user runs it: in a process of its own."""
+"""The command line end to end: whole runs as a user starts them, in a process of their own; bad input in this one."""
 
 import csv
 import json

@@ -162,11 +162,13 @@ def test_a_folder_in_use_is_refused_until_its_owner_is_gone(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
 
 
-@pytest.mark.parametrize("name", ["mine", "inputs.json", "results/mine", "file", "link"])
+@pytest.mark.parametrize("name", ["mine", "inputs.json", "results/mine", "empty", "file", "link"])
 def test_what_is_not_ours_is_never_removed(tmp_path, name):
     work = tmp_path / "run.partial"
     if name == "file":
         work.write_text("keep")
+    elif name == "empty":
+        work.mkdir()
     elif name == "link":
         (tmp_path / "elsewhere").mkdir()
         work.symlink_to(tmp_path / "elsewhere")
@@ -194,6 +196,24 @@ def test_what_comes_to_stand_in_the_place_meanwhile_stays_there(tmp_path):
         run.finish([])
     assert not any((tmp_path / "run").iterdir())
     assert (tmp_path / "run.partial" / "results" / "result.json").exists()
+
+
+def test_a_result_that_cannot_be_moved_leaves_the_old_one_in_its_place(tmp_path, monkeypatch):
+    old = contents(experiment(tmp_path / "run", seed=1))
+    rename = os.rename
+
+    def refuse(source, target):
+        if source.name == "results":
+            raise PermissionError(13, "Permission denied")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", refuse)
+    with pytest.raises(PermissionError):
+        experiment(tmp_path / "run", force=True)
+    assert contents(tmp_path / "run") == old
+    monkeypatch.undo()
+    computed = []
+    assert contents(experiment(tmp_path / "run", force=True, computed=computed)) != old and computed == []
 
 
 def test_an_early_error_is_not_in_the_way_of_the_corrected_command(tmp_path):
