@@ -23,14 +23,25 @@ import numpy as np
 from jax import Array, lax
 
 
+def seeded(seed: int) -> Array:
+    """The key of a run's seed.
+
+    Raises:
+        ValueError: if it is not a whole number of 32 bits: of a larger one JAX would drop the rest.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be a whole number from 0 to {2**32 - 1}, got {seed!r}")
+    return jax.random.key(int(seed))
+
+
 def named(key: Array, name: str) -> Array:
     """The key for one named effect: two effects never share draws, and switching one off moves no other's."""
-    return _derive(key, np.uint32(zlib.crc32(name.encode())), np.uint32(_NAMED))
+    return _derive(key, np.uint32(zlib.crc32(name.encode(errors="backslashreplace"))), np.uint32(_NAMED))
 
 
 def all_named(key: Array, names: Sequence[str]) -> Array:
     """The keys for several names, stacked."""
-    return _derive(key, np.asarray([zlib.crc32(name.encode()) for name in names], np.uint32), np.uint32(_NAMED))
+    return _derive(key, np.asarray([zlib.crc32(name.encode(errors="backslashreplace")) for name in names], np.uint32), np.uint32(_NAMED))
 
 
 def numbered(key: Array, n: Array | int) -> Array:

@@ -5,11 +5,16 @@ Bad input ends with one line on standard error and exit code 2, never with a tra
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import functools
+import io
+import itertools
 import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import tyro
 
@@ -122,19 +127,105 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point of the ``crossjax`` command."""
     _compilation_cache()
     _keep_memory()
+    with _unread_output():
+        try:
+            _parse(argv)()
+        except (ValueError, OSError, TypeError, ArithmeticError, MemoryError) as error:
+            if os.environ.get("CROSSJAX_DEBUG"):
+                raise
+            _fail(str(error) or type(error).__name__)
+        except KeyboardInterrupt:
+            print("crossjax: interrupted; run the same command again to resume", file=sys.stderr)
+            raise SystemExit(130) from None
+
+
+def _parse(argv: list[str] | None) -> Callable[[], None]:
+    """The command to run, with its arguments; what is wrong with them is said in one line."""
     commands = {"quickstart": _quickstart, "program": _program, "reproduce": _reproduce, "bench": _bench}
+    said = io.StringIO()
     try:
-        tyro.extras.subcommand_cli_from_dict(
-            commands, prog="crossjax", description=(__doc__ or "").split("\n")[0], args=argv
-        )
-    except (ValueError, OSError, TypeError, ArithmeticError) as error:
-        if os.environ.get("CROSSJAX_DEBUG"):
+        with contextlib.redirect_stderr(said):
+            return tyro.extras.subcommand_cli_from_dict(
+                {name: _deferred(command) for name, command in commands.items()},
+                prog="crossjax", description=(__doc__ or "").split("\n")[0], args=argv,
+            )  # fmt: skip
+    except SystemExit as end:
+        if end.code != 2:
             raise
-        print(f"crossjax: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
-    except KeyboardInterrupt:
-        print("crossjax: interrupted; run the same command again to resume", file=sys.stderr)
-        raise SystemExit(130) from None
+    given = (sys.argv[1:] if argv is None else argv)[:1]
+    more = " ".join(["crossjax", *(name for name in given if name in commands), "--help"])
+    _fail(f"{_gist(said.getvalue())} ({more} says more)")
+
+
+def _deferred(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+    """The same signature, but only bound to its arguments: what it does is no part of parsing."""
+
+    @functools.wraps(command)
+    def bind(*args: Any, **options: Any) -> Callable[[], None]:
+        return functools.partial(command, *args, **options)
+
+    return bind
+
+
+def _gist(box: str) -> str:
+    """What Tyro's message says between its title and the next rule, without the box around it."""
+    from rich.text import Text
+
+    lines = [line.strip(" │") for line in Text.from_ansi(box).plain.splitlines()[1:]]
+    parts = itertools.groupby(lines, lambda line: bool(line.strip("─-╰╯ ")))
+    said = next((" ".join(part) for words, part in parts if words), "the arguments cannot be used")
+    return said.replace("invalid literal for int() with base 10:", "not a whole number:")
+
+
+def _fail(message: str) -> NoReturn:
+    """End with one line."""
+    from crossjax.report import printable
+
+    print(f"crossjax: {printable(' '.join(message.split()))}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+@contextlib.contextmanager
+def _unread_output() -> Iterator[None]:
+    """Let the work go on when nobody reads what it prints any more (``| head``), or its characters are not known."""
+    out: Any = _Unread(sys.stdout)
+    err: Any = _Unread(sys.stderr)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            yield
+        finally:
+            out.flush()
+            err.flush()
+
+
+class _Unread:
+    """A text stream that falls silent where it would raise: the results are in files."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = io.StringIO() if stream is None else stream
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with self._silent():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._silent():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _silent(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
 
 
 def _compilation_cache() -> None:

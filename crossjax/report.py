@@ -1,7 +1,7 @@
 """What a run leaves behind: a folder with result.json, CSV curves, PNG plots and a page that shows them.
 
-A run works in ``DIR.partial`` and renames it to ``DIR`` when everything is written. A stage that finished is
-remembered there, so that an interrupted run with the same inputs goes on where it stopped.
+A run works in ``DIR.partial`` (`crossjax.run_folder`) and becomes ``DIR`` when everything is written. A stage that
+finished is remembered there, so that an interrupted run with the same inputs goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import html
 import json
 import os
 import platform
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,8 +23,10 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+from crossjax.run_folder import RunFolder, atomic, write_text
 
 console = Console(width=None if sys.stdout.isatty() else 140)
 
@@ -36,50 +37,73 @@ def figure(name: str, ours: float, *, paper: float | None = None, unit: str = ""
 
 
 class Run:
-    """One run's folder. Create it with `open_run`."""
+    """One run. Create it with `open_run`.
 
-    def __init__(self, name: str, out: Path, inputs: Mapping[str, Any]) -> None:
-        self.name, self.out, self.inputs = name, out, dict(inputs)
-        self.work = out.with_name(out.name + ".partial")
+    Attributes:
+        work: its folder while it runs; what is kept there is gone when it is finished.
+        results: what the finished folder will hold.
+    """
+
+    def __init__(self, name: str, folder: RunFolder, inputs: Mapping[str, Any], tag: str, *, force: bool) -> None:
+        self.name, self.inputs, self.force = name, dict(inputs), force
+        self.work, self.results = folder.work, folder.results
+        self._folder, self._tag = folder, tag
         self.begin = time.perf_counter()
         self.images: list[str] = []
         self.tables: list[tuple[str, list[str], list[list[str]]]] = []
 
     def stage(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """The (JSON-able) result of ``compute``, or what it gave before the run was interrupted."""
-        file = self.work / "stages" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
+        """The (JSON-able) result of ``compute``, or what it gave before the run was interrupted.
+
+        A kept result that was damaged or edited meanwhile is computed again, and named.
+        """
+        file = self.work / "stages" / f"{hashlib.sha256(name.encode(errors='backslashreplace')).hexdigest()[:16]}.json"
         if file.exists():
-            return json.loads(file.read_text())
+            try:
+                kept = json.loads(file.read_text(encoding="utf-8"))
+                if kept["sha256"] == self._digest(name, kept["result"]):
+                    return kept["result"]
+            except (ValueError, KeyError, TypeError, RecursionError):
+                pass
+            say(f"{file} is damaged: computing {printable(name)} again")
         result = json.loads(json.dumps(compute(), default=_plain))
-        write_text(file, json.dumps(result))
+        write_text(file, json.dumps({"stage": name, "sha256": self._digest(name, result), "result": result}))
         return result
 
     def csv(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Write equally long columns to NAME.csv."""
-        with atomic(self.work / f"{name}.csv") as file, file.open("w", newline="") as stream:
+        """Write equally long columns to NAME.csv; text that a spreadsheet would take for a formula is quoted by '."""
+        with (
+            atomic(self.results / f"{name}.csv") as file,
+            file.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream,
+        ):
             writer = csv.writer(stream)
-            writer.writerow(columns)
-            writer.writerows(zip(*columns.values(), strict=True))
+            writer.writerow(map(_inert, columns))
+            writer.writerows(map(_inert, row) for row in zip(*columns.values(), strict=True))
 
     def plot(self, name: str, figure: Any) -> None:
         """Save a Matplotlib figure as NAME.png."""
-        with atomic(self.work / f"{name}.png") as file:
+        with atomic(self.results / f"{name}.png") as file:
             figure.savefig(file, dpi=144, bbox_inches="tight", format="png")
         self.images.append(name)
 
     def table(self, title: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Print a table and keep it for the report."""
-        text = [[str(cell) for cell in row] for row in rows]
-        shown = Table(title=title, title_justify="left")
+        text = [[printable(str(cell)) for cell in row] for row in rows]
+        shown = Table(title=Text(title), title_justify="left")
         for k, column in enumerate(head):
-            shown.add_column(column, justify="left" if k == 0 else "right")
+            shown.add_column(Text(column), justify="left" if k == 0 else "right")
         for row in text:
-            shown.add_row(*map(escape, row))
+            shown.add_row(*map(Text, row))
         console.print(shown)
         self.tables.append((title, list(head), text))
 
     def finish(self, figures: Sequence[dict[str, Any]], **extra: Any) -> Path:
-        """Write result.json and report.html, and give the folder its final name."""
+        """Write result.json and report.html, and give the folder its final name.
+
+        Raises:
+            FileExistsError: if something else has come to stand there meanwhile; the run stays unfinished.
+            OSError: if it cannot be written.
+        """
         seconds = time.perf_counter() - self.begin
         result = {
             "name": self.name,
@@ -90,15 +114,16 @@ class Run:
             "device": device(),
             "figures": list(figures),
         }
-        write_text(self.work / "result.json", json.dumps(result, indent=2, default=_plain) + "\n")
-        write_text(self.work / "report.html", self._page(result))
-        shutil.rmtree(self.work / "stages", ignore_errors=True)
-        (self.work / "inputs.json").unlink(missing_ok=True)
-        if self.out.exists():  # --force
-            shutil.rmtree(self.out)
-        os.replace(self.work, self.out)
-        console.print(f"[bold]{self.out / 'report.html'}[/bold]  ({seconds:.1f} s)")
-        return self.out
+        write_text(self.results / "report.html", self._page(result))
+        write_text(self.results / "result.json", json.dumps(result, indent=2, default=_plain) + "\n")
+        self._folder.commit(force=self.force)
+        out = self._folder.out
+        say(f"{out / 'report.html'}  ({seconds:.1f} s)", style="bold")
+        return out
+
+    def _digest(self, name: str, result: Any) -> str:
+        """Of a stage's result, in this run and no other."""
+        return hashlib.sha256(json.dumps([self._tag, name, result]).encode()).hexdigest()
 
     def _page(self, result: Mapping[str, Any]) -> str:
         def cells(tag: str, row: Sequence[str]) -> str:
@@ -109,7 +134,7 @@ class Run:
             for title, head, rows in self.tables
         ]
         for name in self.images:
-            data = base64.b64encode((self.work / f"{name}.png").read_bytes()).decode()
+            data = base64.b64encode((self.results / f"{name}.png").read_bytes()).decode()
             parts.append(f'<img alt="{html.escape(name)}" src="data:image/png;base64,{data}">')
         facts = {k: v for k, v in result.items() if k != "figures"}
         parts.append(f"<h2>Run</h2><pre>{html.escape(json.dumps(facts, indent=2, default=_plain))}</pre>")
@@ -117,59 +142,50 @@ class Run:
 
 
 @contextmanager
-def open_run(name: str, out: Path | None, inputs: Mapping[str, Any], *, force: bool = False) -> Iterator[Run]:
-    """A run's folder, new or resumed; an unfinished one stays as ``DIR.partial``.
+def open_run(
+    name: str,
+    out: Path | None,
+    inputs: Mapping[str, Any],
+    *,
+    recorded: Mapping[str, Any] | None = None,
+    force: bool = False,
+) -> Iterator[Run]:
+    """A run's folder, new or resumed, and this process's alone; an unfinished one stays as ``DIR.partial``.
+
+    Args:
+        name: of the experiment.
+        out: the folder; None: ``runs/NAME``.
+        inputs: all that decides the result, files by their digest: an interrupted run resumes with the same ones.
+        recorded: what result.json shows beside them, such as where a file lay.
+        force: replace the result of an earlier run when this one is complete, and discard an interrupted one with
+            other inputs.
 
     Raises:
-        FileExistsError: if ``out`` exists and ``force`` is not set.
+        BlockingIOError: if another process works on the folder.
+        FileExistsError: if ``out`` exists and ``force`` is not set, or it or ``DIR.partial`` is not a run's.
         OSError: if it cannot be written.
-        ValueError: if ``DIR.partial`` belongs to a run with other inputs and ``force`` is not set.
+        ValueError: if ``DIR.partial`` belongs to a run with other inputs and ``force`` is not set, or ``out`` is the
+            current folder.
     """
-    out = Path("runs") / name if out is None else Path(out)
-    run = Run(name, out, inputs)
-    if out.exists():
-        if not force:
-            raise FileExistsError(f"{out} exists: choose another --out, or replace it with --force")
-        if not (out / "result.json").is_file():
-            raise FileExistsError(
-                f"{out} is not the folder of an earlier run: remove it yourself, or choose another --out"
-            )
-    tag = json.dumps({"name": name, "inputs": run.inputs, "versions": versions()}, sort_keys=True, default=_plain)
-    mark = run.work / "inputs.json"
-    if run.work.exists():
-        same = mark.exists() and mark.read_text() == tag
-        if not same and not force:
-            raise ValueError(
-                f"{run.work} is an interrupted run with other inputs: finish that one, or discard it with --force"
-            )
-        if not same or force:
-            shutil.rmtree(run.work)
-        else:
-            console.print(f"resuming {run.work}")
-    try:
-        (run.work / "stages").mkdir(parents=True, exist_ok=True)
-        if not mark.exists():
-            write_text(mark, tag)
-    except OSError as error:
-        raise OSError(f"cannot write to {out.parent}: {error.strerror or error}") from error
-    yield run
+    folder = RunFolder(Path("runs") / name if out is None else Path(out))
+    tag = json.dumps({"name": name, "inputs": dict(inputs), "versions": versions()}, sort_keys=True, default=_plain)
+    with folder.owned():
+        if folder.begin(tag, force=force):
+            say(f"resuming {folder.work}")
+        try:
+            yield Run(name, folder, {**(recorded or {}), **inputs}, tag, force=force)
+        finally:
+            folder.abandon()
 
 
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path that becomes ``path`` if the block succeeds, and disappears if it does not."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def say(text: str, style: str | None = None) -> None:
+    """Print one line as it is: square brackets are no markup, and long paths are not broken."""
+    console.print(Text(printable(text), style or ""), soft_wrap=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file or nothing."""
-    with atomic(path) as file:
-        file.write_text(text, encoding="utf-8")
+def printable(text: str) -> str:
+    """Text from a file as a terminal, a table or a plot may show it: control characters are written out."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def file_digest(path: Path) -> str:
@@ -205,6 +221,17 @@ def mean_sd(values: Any, digits: int = 4) -> str:
     """'mean ± SD' of a population."""
     values = np.asarray(values, float).ravel()
     return f"{values.mean():.{digits}f}" + (f" ± {values.std(ddof=1):.{digits}f}" if values.size > 1 else "")
+
+
+def _inert(cell: Any) -> Any:
+    """A CSV cell that no spreadsheet computes."""
+    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The command line end to end, as a user runs it: in a process of its own."""
+"""The command line end to end: whole runs as a user starts them, in a process of their own; bad input in this one."""
 
 import csv
 import json
@@ -8,6 +8,8 @@ import sys
 
 import numpy as np
 import pytest
+
+from crossjax import cli, report
 
 
 def crossjax(*arguments, cwd, **env):
@@ -85,6 +87,15 @@ def test_the_same_seed_gives_the_same_result(tmp_path):
     assert errors[0] == errors[1] != errors[2]
 
 
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """Call the command in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_compilation_cache", lambda: None)
+    monkeypatch.setattr(cli, "_keep_memory", lambda: None)
+    return tmp_path
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -95,23 +106,101 @@ def test_the_same_seed_gives_the_same_result(tmp_path):
         (["program", "good.npy", "--tile", "nonesuch"], "choose from ideal, pcm, pcm_msp_lsp, hermes, standard"),
         (["program", "good.npy", "--method", "magic"], "choose from one-shot, iterative, gdp"),
         (["program", "good.npy", "--chips", "0"], "chips must be at least 1"),
+        (["program", "good.npy", "--chips", "two"], "--chips: not a whole number: 'two'"),
         (["program", "good.npy", "--out", "broken.npz/x"], "cannot write"),
+        (["program", "good.npy", "--out", "."], "the folder you are in"),
+        (["program", "good.npy", "--out", "theirs", "--force"], "not the folder of an earlier run"),
+        (["program", "good.npy", "--out", "mine"], "mine.partial is in the way"),
+        (["program", "good.npy", "--out"], "Missing value for argument '--out'"),
+        (["program"], "Missing from crossjax program: PATH"),
+        (["program", "good.npy", "more"], "Unrecognized options: more"),
+        (["program", "good.npy", "--nope", "1"], "Unrecognized options: --nope, 1"),
+        (["program", "two\nlines.npy"], "no weight file at two lines.npy"),
+        (["program", "good.npy", "--seed", "99999999999999999999"], "seed must be a whole number from 0 to 4294967295"),
+        (["program", "good.npy", "--seed", "-1"], "seed must be a whole number"),
+        (["quickstart", "--seed", str(2**63)], "seed must be a whole number"),
+        (["reproduce", "joshi2020", "--seed", str(2**32)], "seed must be a whole number"),
+        (["reproduce", "buchel2022", "--seed", "-1"], "seed must be a whole number"),
+        (["reproduce", "einstein1905"], "Expected one of ('joshi2020', 'buchel2022')"),
         (["quickstart", "--chips", "-1"], "chips must be at least 1"),
-        (["program", "good.npy", "--seed", "99999999999999999999"], "crossjax:"),
-        (["fly"], "fly"),
-        ([], "quickstart"),
+        (["quickstart", "--chips", "1.5"], "--chips: not a whole number: '1.5'"),
+        (["fly"], "Unrecognized options: fly"),
+        ([], "Expected one of {quickstart, program, reproduce, bench}"),
     ],
 )
-def test_bad_input_is_one_clear_error(tmp_path, arguments, message):
-    np.save(tmp_path / "good.npy", np.ones((3, 3)))
-    np.save(tmp_path / "vector.npy", np.ones(3))
-    np.save(tmp_path / "nan.npy", np.full((3, 3), np.nan))
-    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 not really")
-    before = sorted(p.name for p in tmp_path.iterdir())
-    done = crossjax(*arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    assert message in done.stderr + done.stdout and "Traceback" not in done.stderr
-    assert sorted(p.name for p in tmp_path.iterdir()) == before, "nothing half-written"
+def test_bad_input_is_one_clear_line(here, capsys, arguments, message):
+    np.save(here / "good.npy", np.ones((3, 3)))
+    np.save(here / "vector.npy", np.ones(3))
+    np.save(here / "nan.npy", np.full((3, 3), np.nan))
+    (here / "broken.npz").write_bytes(b"PK\x03\x04 not really")
+    (here / "theirs").mkdir()
+    (here / "mine.partial").mkdir()
+    before = sorted(p.name for p in here.iterdir())
+    with pytest.raises(SystemExit) as end:
+        cli.main(arguments)
+    said = capsys.readouterr().err
+    assert end.value.code == 2
+    assert message in said and said.startswith("crossjax: ") and said.count("\n") == 1
+    assert sorted(p.name for p in here.iterdir()) == before, "nothing half-written"
+
+
+def test_bad_input_is_one_line_from_a_process_too(tmp_path):
+    done = crossjax("program", "absent.npz", "--chips", "two", cwd=tmp_path, PYTHONIOENCODING="ascii")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "not a whole number: 'two'" in done.stderr
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.fixture
+def quick(here, monkeypatch):
+    """A quickstart that says much and computes nothing."""
+
+    def quickstart(out, *, chips, seed, force):
+        with report.open_run("quickstart", out, {"seed": seed}, force=force) as run:
+            for n in range(500):
+                run.table("×", ["η"], [[n]])
+            run.finish([])
+
+    monkeypatch.setattr("crossjax.experiments.quickstart.quickstart", quickstart)
+    return here / "runs" / "quickstart"
+
+
+@pytest.mark.parametrize("stream", ["head", "full disk", "closed", "ascii"])
+def test_a_run_completes_when_nobody_reads_what_it_prints(quick, monkeypatch, stream):
+    read, write = os.pipe()
+    os.close(read)
+    if stream == "full disk" and not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full here")
+    target, encoding = {"full disk": "/dev/full", "ascii": os.devnull}.get(stream, write), "utf-8"
+    with open(target, "w", encoding="ascii" if stream == "ascii" else encoding) as file:
+        monkeypatch.setattr(sys, "stdout", None if stream == "closed" else file)
+        cli.main(["quickstart"])
+    assert (quick / "result.json").exists()
+
+
+def test_the_same_weights_by_another_path_are_the_same_input(here, monkeypatch):
+    from crossjax.experiments import program_file
+
+    done, measure = [], program_file.program_matrix
+
+    def interrupted(*arguments):
+        if done:
+            raise KeyboardInterrupt
+        done.append(measure(*arguments))
+        return done[-1]
+
+    rng = np.random.default_rng(0)
+    np.savez(here / "net.npz", **{"[/]": rng.normal(size=(3, 2)), "$\\frac{a$": rng.normal(size=(3, 2))})
+    monkeypatch.setattr(program_file, "program_matrix", interrupted)
+    options = ["--tile", "ideal", "--method", "one-shot", "--out", "out"]
+    with pytest.raises(SystemExit) as end:
+        cli.main(["program", "net.npz", *options])
+    assert end.value.code == 130
+    done.clear()
+    (here / "elsewhere").mkdir()
+    (here / "net.npz").rename(here / "elsewhere" / "same.npz")
+    cli.main(["program", str(here / "elsewhere" / "same.npz"), *options])
+    assert len(done) == 1
+    assert json.loads((here / "out" / "result.json").read_text())["inputs"]["weights"].endswith("same.npz")
 
 
 def test_bench_without_peers_says_so(tmp_path):

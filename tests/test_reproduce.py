@@ -78,7 +78,8 @@ def test_an_interrupted_run_with_another_pipeline_is_not_resumed(data, network, 
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(joshi2020, "digital_accuracy", interrupted)
+    monkeypatch.setattr(joshi2020, "digital_accuracy", lambda *_: 0.5)
+    monkeypatch.setattr(cifar.OverTime, "__call__", interrupted)
     run = functools.partial(joshi2020.joshi2020, "quick", weights=network, studies=False, out=tmp_path / "run")
     with pytest.raises(KeyboardInterrupt):
         run()

@@ -11,7 +11,6 @@ programming is a study beside it (`programming_study` has the rest of the study,
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import time
 from collections.abc import Mapping
 from importlib import resources
@@ -28,7 +27,7 @@ from rich.progress import Progress
 
 import crossjax as cx
 from crossjax import nn, report, training
-from crossjax._random import named
+from crossjax._random import named, seeded
 from crossjax.experiments import plots, programming_study
 from crossjax.experiments.cifar import INCLUDED_RESNET9, RESNET9, Cifar, digital_accuracy, sgd, sized
 from crossjax.programming import METHODS, Method
@@ -113,16 +112,17 @@ def buchel2022(
         ValueError: for an unknown preset, numbers out of range, or weights of another network.
         FileNotFoundError: if the data set is not there.
     """
+    key = seeded(seed)
     size = sized(PRESETS, preset, chips=chips, images=images)
     if steps is not None and steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     included = steps is None and weights is None and size.epochs is None
     cifar = Cifar.load(data, INCLUDED_RESNET9 if included else RESNET9, size.images)
     steps = size.epochs * (len(cifar.train[0]) // 128) if steps is None and size.epochs and weights is None else steps
-    inputs = {"preset": preset, "seed": seed, "weights": None if weights is None else report.file_digest(weights)}
+    inputs = {"preset": preset, "seed": seed, "data": cifar.digest}
+    inputs["weights"] = None if weights is None else report.file_digest(weights)
     inputs |= dataclasses.asdict(size) | {"steps": steps, "studies": studies}
     inputs["pipeline"] = dataclasses.asdict(cifar.pipeline)
-    key = jax.random.key(seed)
     with report.open_run("buchel2022", out, inputs, force=force) as run:
         model = trained(run, key, cifar, weights, steps)
         digital = run.stage("digital", lambda: {"accuracy": digital_accuracy(model, cifar.test)})["accuracy"]
@@ -159,7 +159,7 @@ def trained(run: report.Run, key: Array, cifar: Cifar, weights: Path | None, ste
         named(key, "training"), model, cifar.train, sgd(rate, None, decay=5e-4), steps=steps,
         prepare=cifar.pipeline.training, checkpoints=run.work / "checkpoints", every=200, label="ResNet-9",
     ).model  # fmt: skip
-    nn.save(run.work / "resnet9_cifar10.safetensors", model)
+    nn.save(run.results / "resnet9_cifar10.safetensors", model)
     return model
 
 
@@ -299,7 +299,6 @@ def write(
     run.plot("buchel2022", figure)
     if matrix is not None:
         programming_study.write(run, matrix)
-    shutil.rmtree(run.work / "checkpoints", ignore_errors=True)
     mean = {name: float(accuracy[name, BASE].mean()) for name in COMPARED}
     gain = {s: float((accuracy["gdp", s] - accuracy["iterative", s]).mean()) for s in settings}
     named_gains = {"": BASE, "_coarse": COARSE, "_wide": WIDE}

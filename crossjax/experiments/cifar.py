@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -73,6 +74,14 @@ class Cifar:
     def train(self) -> tuple[np.ndarray, np.ndarray]:
         """Training images as bytes, and labels: to be trained on with ``prepare=cifar.pipeline.training``."""
         return self.data.train
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all images and labels: what a run is repeated with."""
+        found = hashlib.sha256()
+        for array in (*self.data.train, *self.data.test):
+            found.update(np.ascontiguousarray(array).data)
+        return found.hexdigest()
 
     @classmethod
     def load(cls, folder: Path | None, pipeline: images.Pipeline, test_images: int) -> Cifar:

@@ -8,7 +8,6 @@ steps; the paper preset trains Joshi's ResNet-32 from scratch, 200 digital and 1
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from rich.progress import Progress
 
 import crossjax as cx
 from crossjax import nn, report, training
-from crossjax._random import named
+from crossjax._random import named, seeded
 from crossjax.experiments import plots
 from crossjax.experiments.cifar import (
     COMPENSATIONS,
@@ -117,13 +116,14 @@ def joshi2020(
         FileNotFoundError: if the data set is not there.
         FloatingPointError: if training diverges.
     """
+    key = seeded(seed)
     size = sized(PRESETS, preset, chips=chips, images=images, steps=steps)
     imported = size.baseline_epochs is None or weights is not None
     cifar = Cifar.load(data, IMPORTED if imported else TRAINED, size.images)
-    inputs = {"preset": preset, "seed": seed, "weights": None if weights is None else report.file_digest(weights)}
+    inputs = {"preset": preset, "seed": seed, "data": cifar.digest}
+    inputs["weights"] = None if weights is None else report.file_digest(weights)
     inputs |= dataclasses.asdict(size) | {"studies": studies}
     inputs["pipelines"] = {"network": dataclasses.asdict(cifar.pipeline), "studies": dataclasses.asdict(TRAINED)}
-    key = jax.random.key(seed)
     with report.open_run("joshi2020", out, inputs, force=force) as run:
         study = _Study(run, cifar, size, key)
         model = published_resnet(weights) if imported else study.baseline()
@@ -260,7 +260,8 @@ def write(
         ],
     )
     run.table(
-        f"CIFAR-10 on PCM, {size.images} images, {size.chips} chips, accuracy in % (digital {base:.2f})",
+        f"CIFAR-10 on PCM, {size.images} images, {size.chips} chips, accuracy in % (digital {base:.2f}) "
+        "by time after the first read",
         ["network", "compensation", *labels],
         [
             [network, c.upper() if c == "gdc" else c, *(report.mean_sd(100 * a[:, k], 2) for k in range(len(labels)))]
@@ -306,7 +307,6 @@ def write(
     lost = base - at(day, direct, "gdc")
     figures["recovered_1d"] = (at(day, noisy, "gdc") - at(day, direct, "gdc")) / lost if lost else 0.0
     paper = PAPER | {"adabs_over_gdc_1y_noise_trained": 1.8}
-    shutil.rmtree(run.work / "checkpoints", ignore_errors=True)
     return run.finish(
         [
             report.figure(name, value, paper=paper.get(name), unit="" if name == "recovered_1d" else "%")

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import crossjax as cx
 from crossjax import report
-from crossjax._random import named
+from crossjax._random import named, seeded
 from crossjax.data import Matrices, load_matrices
 from crossjax.experiments import plots
 from crossjax.programming import Method, method
@@ -44,21 +44,18 @@ def program_file(
     """
     if chips < 1:
         raise ValueError(f"chips must be at least 1, got {chips}")
+    key = seeded(seed)
     hardware, how = cx.presets.get(tile), method(method_name)
     found = load_matrices(weights, layout, include=include, exclude=exclude)
-    key = jax.random.key(seed)
+    out = Path("runs") / f"program-{Path(weights).stem}-{method_name}" if out is None else out
     inputs = {
-        "weights": str(weights), "sha256": report.file_digest(Path(weights)), "tile": tile, "method": method_name,
-        "chips": chips, "layout": layout, "include": list(include), "exclude": list(exclude), "seed": seed,
+        "sha256": report.file_digest(Path(weights)), "tile": tile, "method": method_name, "chips": chips,
+        "layout": layout, "include": list(include), "exclude": list(exclude), "seed": seed,
     }  # fmt: skip
-    with report.open_run(f"program-{Path(weights).stem}-{method_name}", out, inputs, force=force) as run:
+    with report.open_run("program", out, inputs, recorded={"weights": str(weights)}, force=force) as run:
         results: dict[str, dict[str, Any]] = {}
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-        )
+        text = TextColumn("{task.description}", markup=False)
+        columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=report.console, transient=True) as progress:
             bar = progress.add_task("programming", total=len(found.matrices))
             for name, w in found.matrices.items():
@@ -115,8 +112,8 @@ def notes(found: Matrices) -> list[str]:
 
 
 def _label(name: str) -> str:
-    """A tensor's name without control characters, at most 60 long."""
-    name = repr(name)[1:-1]
+    """A tensor's name as a plot or a progress bar may show it, at most 60 long."""
+    name = report.printable(name)
     return name if len(name) <= 60 else f"{name[:40]}…{name[-19:]}"
 
 
@@ -152,7 +149,7 @@ def write(run: report.Run, results: dict[str, dict[str, Any]], found: Matrices, 
     )
     for note in notes(found):
         report.console.print(note, markup=False, emoji=False)
-    figure, (axis,) = plots.new(1, width=min(max(4.6, 0.32 * len(names) + 1.5), 100.0), height=3.8)
+    figure, (axis,) = plots.new(1, width=min(max(4.6, 0.32 * len(names) + 1.5), 60.0), height=3.8)
     errors = [np.asarray(r["mvm_error"], float) for r in rows]
     axis.bar(
         range(len(names)), [e.mean() for e in errors], yerr=[e.std() for e in errors], color=plots.COLOURS[method_name]

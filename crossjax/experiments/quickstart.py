@@ -15,7 +15,7 @@ from rich.progress import Progress
 
 import crossjax as cx
 from crossjax import report
-from crossjax._random import named
+from crossjax._random import named, seeded
 from crossjax.data import digits
 from crossjax.experiments import plots
 from crossjax.programming import METHODS, History, Method
@@ -36,10 +36,10 @@ def quickstart(out: Path | None = None, *, chips: int = 8, seed: int = 0, force:
     """
     if chips < 1:
         raise ValueError(f"chips must be at least 1, got {chips}")
+    key = seeded(seed)
     tile = "hermes, 3 % column gain spread, converter ranges calibrated to the network"
     inputs = {"chips": chips, "seed": seed, "tile": tile, "network": SIZES}
     with report.open_run("quickstart", out, inputs, force=force) as run:
-        key = jax.random.key(seed)
         train, test = data(named(key, "split"))
         params = train_network(named(key, "network"), *train)
         tiles = hardware(params, train[0])
@@ -176,7 +176,7 @@ def write(run: report.Run, results: dict[str, dict[str, Any]], perfect: np.ndarr
     """Table, CSV, plots, result.json and report.html."""
     times, weights = list(TIMES), SIZES[LAYER] * SIZES[LAYER + 1]
     run.table(
-        f"A {SIZES[LAYER]} × {SIZES[LAYER + 1]} layer on {chips} HERMES chips",
+        f"A {SIZES[LAYER]} × {SIZES[LAYER + 1]} layer on {chips} HERMES chips, at times after the first read",
         ["method", "MVM error at 25 s", "weight error", "pulses a weight", "MVMs", "reads a weight", "s a network",
          "accuracy at 25 s", "at 1 y"],
         [
