@@ -18,14 +18,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from crossjax._checks import check_key
+
 
 def named(key: Array, name: str) -> Array:
     """The key for one named effect: two effects never share draws, and switching one off moves no other's."""
+    check_key(key)
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
 def all_named(key: Array, names: Sequence[str]) -> Array:
     """The keys for several names, stacked: one computation, which compiles as fast as one."""
+    check_key(key)
     words = jnp.asarray([zlib.crc32(name.encode()) for name in names], jnp.uint32)
     return jax.vmap(jax.random.fold_in, (None, 0))(key, words)
 

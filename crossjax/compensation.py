@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax import Array
 
+from crossjax._kinds import door
 from crossjax._pytree import replace
 from crossjax._random import normal
 from crossjax.circuits.converters import percentile_range
@@ -17,6 +18,7 @@ from crossjax.tiles.mvm import as_inputs, line_sums, signals
 from crossjax.tiles.tile import Tile, check_weights, ideal_lines, normalise
 
 
+@door
 def calibrate_ranges(tile: Tile, weights: Array, x: Array, percentile: float = 99.995) -> Tile:
     """The tile with converter ranges that hold ``percentile`` % of what inputs ``x`` cause in it.
 
@@ -54,6 +56,7 @@ def _with_adc_range(tile: Tile, weights: Array, x: Array, percentile: float) -> 
     return replace(tile, **{"adc.range": percentile_range(sums[..., used], percentile)})
 
 
+@door
 def typical_ranges(tile: Tile, weights: Array, percentile: float = 99.995, vectors: int = 1024) -> Tile:
     """The tile with an ADC range for these weights and Gaussian inputs of a third of the DAC's range.
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from crossjax._checks import ensure, is_finite
+from crossjax._kinds import door
 from crossjax.devices.device import Device
 from crossjax.devices.laws import ClippedPower, Constant, Law, Polynomial
 from crossjax.devices.noise import PowerLawDrift, ProgrammingError
 
 
+@door
 def ideal(g_max: float = 25.0) -> Device:
     """A device that does what it is told."""
     return Device(g_max=g_max)
 
 
+@door
 def noisy(
     g_max: float = 25.0,
     *,
@@ -35,6 +39,9 @@ def noisy(
     Raises:
         ValueError: for an unknown dependence or distribution.
     """
+    for name, number in (("sigma", sigma), ("drift", drift)):
+        if number is not None:
+            ensure(lambda v: (v >= 0) & is_finite(v), f"{name} must be ≥ 0", number)
     laws: dict[str, Law] = {
         "independent": Constant(sigma * g_max),
         "proportional": Polynomial((0.0, sigma * g_max)),

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from crossjax._checks import checking, ensure, is_finite, is_traced
+from crossjax._kinds import door
 from crossjax._numerics import relative_error
 from crossjax._pytree import replace
 from crossjax._random import named, split
@@ -17,12 +19,13 @@ from crossjax.programming.gdp import GDP
 from crossjax.programming.history import History, merge
 from crossjax.programming.iterative import Iterative
 from crossjax.programming.methods import Method, OneShot
-from crossjax.tiles.mvm import finish, mvm
-from crossjax.tiles.tile import Chip, Reading, Tile, check_weights, drive, normalise, start, test_inputs
+from crossjax.tiles.mvm import as_inputs, finish, mvm
+from crossjax.tiles.tile import Chip, Reading, Tile, as_array, check_weights, drive, normalise, start, test_inputs
 
 METHODS: dict[str, type] = {"one-shot": OneShot, "iterative": Iterative, "gdp": GDP}
 
 
+@door
 def method(name: str) -> Method:
     """A programming method by its name, with its default hyper-parameters.
 
@@ -34,6 +37,7 @@ def method(name: str) -> Method:
     return METHODS[name]()
 
 
+@door
 def program(key: Array, tile: Tile, weights: Array | np.ndarray, method: Method = OneShot()) -> tuple[Chip, History]:
     """Build a chip for ``weights`` and program it.
 
@@ -54,9 +58,13 @@ def program(key: Array, tile: Tile, weights: Array | np.ndarray, method: Method 
         TypeError: if ``method`` is not an instance of a spec (your own: decorate it with `crossjax.spec`).
     """
     w = check_weights(weights)
+    _check_method(method)
+    return _program(key, tile, w, method)
+
+
+def _check_method(method: Method) -> None:
     if not dataclasses.is_dataclass(method) or jax.tree_util.all_leaves([method]):
         raise TypeError(f"method must be a spec such as cx.GDP() (an instance, not the class), got {method!r}")
-    return _program(key, tile, w, method)
 
 
 @jax.jit
@@ -84,6 +92,7 @@ def _program(key: Array, tile: Tile, w: Array, method: Method) -> tuple[Chip, Hi
     return chip, merge(sums, axes=(0,))
 
 
+@door
 def program_core(
     key: Array,
     core: Core,
@@ -116,6 +125,7 @@ def program_core(
     if not isinstance(core, Core):
         missing = [name for name in ("mvm", "pulse") if not callable(getattr(core, name, None))]
         raise TypeError(f"a core needs the methods mvm(x) and pulse(change); {type(core).__name__} lacks {missing}")
+    _check_method(method)
     w = check_weights(weights)
     largest = float(jnp.max(jnp.abs(w)))
     if largest > 1:
@@ -124,6 +134,7 @@ def program_core(
     return merge(sums)
 
 
+@door
 def mvm_error(
     key: Array,
     tile: Tile,
@@ -148,12 +159,18 @@ def mvm_error(
         t: seconds after the first read.
         vectors: number of such inputs.
     """
-    weights = jnp.asarray(weights)
+    weights = weights if is_traced(weights) else jnp.asarray(as_array("weights", weights))
+    if weights.shape != chip.shape:
+        raise ValueError(f"weights must have the chip's shape {chip.shape}, got {weights.shape}")
+    if checking():
+        ensure(is_finite, "weights must be finite", weights)
     if x is None:
         x = random_inputs(named(key, "inputs"), tile, weights, vectors)
+    x = as_inputs(x, chip.shape)
     return relative_error(mvm(key, tile, chip, x, t), x @ weights)
 
 
+@door
 def random_inputs(key: Array, tile: Tile, weights: Array, vectors: int) -> Array:
     """Gaussian inputs (vectors, rows) that excite a tile without saturating its converters."""
     w, _ = normalise(tile, weights)

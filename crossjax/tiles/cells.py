@@ -14,6 +14,7 @@ from typing import Protocol
 import jax.numpy as jnp
 from jax import Array
 
+from crossjax._kinds import door
 from crossjax._numerics import clip_inside, safe_sqrt
 from crossjax._pytree import check_choice, check_count, check_range, spec, static
 
@@ -173,6 +174,7 @@ class Pairs:
         return sum(pairs[1:], pairs[0]) / (self.full_scale * (g_max - g_min)) ** 2
 
 
+@door
 def bit_slices(bits: int, slices: int) -> Pairs:
     """Weights as integers in ``slices`` pairs of ``bits`` bits each (factors 2^bits apart).
 

@@ -7,24 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import jax.core
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from crossjax._checks import checking, ensure, is_finite, is_traced
+from crossjax._kinds import door
 from crossjax._numerics import ratio, safe_sqrt
 from crossjax._pytree import replace
 from crossjax._random import named, normal
 from crossjax.circuits.converters import ColumnSpread
 from crossjax.circuits.wires import StaticDrop
-from crossjax.tiles.tile import Chip, Reading, Reference, Tile, drive, test_inputs
-
-
-def _check_time(t: Array | float) -> None:
-    if jnp.ndim(t) != 0:
-        raise ValueError(f"t is one time in seconds; use jax.vmap for several (got shape {jnp.shape(t)})")
-    if not isinstance(t, jax.core.Tracer) and not 0 <= t <= float(jnp.finfo(jnp.zeros(()).dtype).max):
-        raise ValueError(f"time must be finite and ≥ 0 seconds after the first read, got {float(t):g}")
+from crossjax.tiles.tile import Chip, Reading, Reference, Tile, as_array, check_chip, drive, test_inputs
 
 
 def as_inputs(x: Array | np.ndarray, shape: tuple[int, int]) -> Array:
@@ -33,11 +28,13 @@ def as_inputs(x: Array | np.ndarray, shape: tuple[int, int]) -> Array:
     Raises:
         ValueError: for a wrong inner dimension or complex numbers.
     """
-    x = jnp.asarray(x)
+    x = x if is_traced(x) else jnp.asarray(as_array("x", x) if not np.iscomplexobj(x) else x)
     if x.ndim < 1 or x.shape[-1] != shape[0]:
         raise ValueError(f"x must end in {shape[0]} rows for a {shape} matrix, got shape {x.shape}")
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         raise ValueError("inputs are complex; a crossbar multiplies real numbers")
+    if checking():
+        ensure(is_finite, "x must be finite", x)
     return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.zeros(()).dtype)
 
 
@@ -187,6 +184,7 @@ def _digitise(tile: Tile, columns: ColumnSpread | None, y: Array) -> Array:
     return y[:, :, 0]
 
 
+@door
 def mvm(key: Array, tile: Tile, chip: Chip | Reading, x: Array, t: Array | float = 0.0) -> Array:
     """Matrix-vector products of a chip: y ≈ x @ weights, as the hardware computes it.
 
@@ -205,8 +203,8 @@ def mvm(key: Array, tile: Tile, chip: Chip | Reading, x: Array, t: Array | float
     Raises:
         ValueError: for a wrong inner dimension or a negative time.
     """
+    check_chip(tile, chip)
     x = as_inputs(x, chip.shape)
-    _check_time(t)
     return _mvm(key, tile, chip, x, t)
 
 
@@ -230,6 +228,7 @@ def scaled(tile: Tile, reading: Reading, y: Array) -> Array:
 # -------------------------------------------------------------------------------------- a chip at a time t
 
 
+@door
 def read(key: Array, tile: Tile, chip: Chip, t: Array | float = 0.0) -> Reading:
     """The chip as it conducts ``t`` seconds after its first read: drift, 1/f noise, drift compensation.
 
@@ -238,7 +237,7 @@ def read(key: Array, tile: Tile, chip: Chip, t: Array | float = 0.0) -> Reading:
     Raises:
         ValueError: for a negative or non-finite time.
     """
-    _check_time(t)
+    check_chip(tile, chip)
     return _read(key, tile, chip, t)
 
 
@@ -287,7 +286,7 @@ def drift_factor(key: Array, tile: Tile, reading: Reading, chip: Chip, t: Array 
 def finish(key: Array, tile: Tile, chip: Chip, w: Array) -> Chip:
     """End of programming: 1/f noise is fixed, and drift compensation takes its reference at t = 0."""
     chip = replace(chip, cells=tile.device.settle(named(key, "settle"), chip.cells))
-    if tile.compensation is None or (tile.device.drift is None and tile.device.flicker is None):
+    if not tile.compensated:
         return chip
     deviation = drive(tile, w)
     if tile.reference == "ideal":
@@ -299,13 +298,14 @@ def finish(key: Array, tile: Tile, chip: Chip, w: Array) -> Chip:
     return replace(chip, reference=Reference(sums, deviation))
 
 
+@door
 def weights_at(key: Array, tile: Tile, chip: Chip, t: Array | float = 0.0) -> Array:
     """The weights (rows, cols) that the chip's conductances stand for at time ``t``, compensation included.
 
     Raises:
         ValueError: for a negative or non-finite time.
     """
-    _check_time(t)
+    check_chip(tile, chip)
     return _weights_at(key, tile, chip, t)
 
 
