@@ -137,6 +137,17 @@ def shown(value: Any) -> str:
     return text if value is None or isinstance(value, bool) else f"{text} ({type(value).__name__})"
 
 
+def as_array(name: str, values: Any) -> np.ndarray:
+    """Concrete real numbers as an array, or a ``ValueError`` that names them."""
+    try:
+        found = np.asarray(values)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"{name} must be an array: {error}") from error
+    if isinstance(values, bool) or (found.dtype.kind not in "fiub" and not jnp.issubdtype(found.dtype, jnp.floating)):
+        raise KindError(f"{name} must be real numbers, got {found.dtype}")
+    return found
+
+
 def check_key(key: Any) -> None:
     """Raise unless ``key`` is one JAX key: typed, ``jax.random.key(0)``, or of the old kind, ``jax.random.PRNGKey(0)``.
 

@@ -80,7 +80,9 @@ def _sure(hint: Any, kind: type, use: str) -> bool:
 
 
 def _fit(hint: Any, value: Any, use: str) -> Any:
-    if hint is Any or hint is object or isinstance(hint, TypeVar | str):
+    if isinstance(hint, TypeVar):
+        hint = hint.__bound__ or Any
+    if hint is Any or hint is object or isinstance(hint, str | typing.ForwardRef):
         return _free(value, use)
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
@@ -194,6 +196,8 @@ def describe(hint: Any, use: str = "argument") -> str:
     """An annotation in words: "a Drift or None"."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
+        if jax.Array in parts:  # whatever else is like an array goes without saying
+            parts = (jax.Array, *[part for part in parts if part is type(None)])
         return " or ".join(dict.fromkeys(describe(part, use) for part in parts))
     if hint in _WORDS:
         return _WORDS[hint]

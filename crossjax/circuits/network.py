@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from crossjax._kinds import door
 from crossjax._numerics import ratio
 from crossjax.circuits import newton, nodal
 from crossjax.circuits.conjugate import device_voltages
@@ -63,6 +64,7 @@ class Solution(NamedTuple):
     iterations: Array
 
 
+@door
 def solve(
     g: ArrayLike, v: ArrayLike, r_word: ArrayLike, r_bit: ArrayLike, *, r_driver: ArrayLike | None = None,
     r_sense: ArrayLike | None = None, v_sense: ArrayLike = 0.0, drive: str = "left", sense: str = "bottom",

@@ -28,6 +28,7 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from crossjax._kinds import door
 from crossjax._pytree import check_choice, check_range, spec, static
 from crossjax.circuits import nodal, star
 from crossjax.circuits.laws import CubicLaw, SinhLaw
@@ -100,6 +101,7 @@ class Wires:
 # ------------------------------------------------------------------------- the whole linear map
 
 
+@door
 def effective_conductance(
     g: ArrayLike, r_word: ArrayLike, r_bit: ArrayLike, *, r_driver: ArrayLike | None = None,
     r_sense: ArrayLike | None = None, drive: str = "left", sense: str = "bottom",
@@ -193,6 +195,7 @@ def _merged(g: Array, net: Network) -> Array:
     return current.T
 
 
+@door
 def currents(
     g: ArrayLike, v: ArrayLike, r_word: ArrayLike, r_bit: ArrayLike, *, method: str = "auto", **ends: object
 ) -> Array:
@@ -219,6 +222,7 @@ def currents(
 # ------------------------------------------------------------------------------- approximations
 
 
+@door
 def first_order_conductance(g: ArrayLike, r_word: float, r_bit: float) -> Array:
     """G_eff to first order in the resistances: every current as without wires, the drops it causes subtracted.
 
@@ -237,6 +241,7 @@ def first_order_conductance(g: ArrayLike, r_word: float, r_bit: float) -> Array:
     return jnp.sum(a * (unit - word - bit), axis=-2)
 
 
+@door
 def rasch_drop(w: Array, x: Array, *, segment: float = 0.35, g_max: float = 5.0) -> Array:
     """Outputs x @ w with the polynomial IR drop of Rasch et al., Nat. Commun. 14:5282 (2023): bit lines only.
 

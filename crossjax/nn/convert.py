@@ -14,6 +14,7 @@ from jax import Array
 from rich.console import Console
 from rich.table import Table
 
+from crossjax._kinds import door
 from crossjax._pytree import replace
 from crossjax._random import all_named, named
 from crossjax.compensation import typical_ranges
@@ -178,6 +179,7 @@ def matrices(layer: Any, op: Any) -> Array:
     return op.matrices(kernel if mask is None else kernel * mask)
 
 
+@door
 def set_key(model: nnx.Module, key: Array) -> None:
     """Give every layer a new key of its noise, in place (inside jit: of the merged model). Once a batch, to train."""
     found = list(layers(model))
@@ -201,6 +203,7 @@ def digital(model: Model) -> Model:
     return model
 
 
+@door
 def calibrate(model: Model, *inputs: Any, percentile: float = 99.995) -> Model:
     """A copy whose converters' ranges hold ``percentile`` % of what a batch of inputs causes in each layer.
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from crossjax._checks import checking, ensure, is_finite, is_traced
+from crossjax._checks import as_array, checking, ensure, is_finite, is_traced
 from crossjax._kinds import door
 from crossjax._numerics import relative_error
 from crossjax._pytree import replace
@@ -20,7 +20,7 @@ from crossjax.programming.history import History, merge
 from crossjax.programming.iterative import Iterative
 from crossjax.programming.methods import Method, OneShot
 from crossjax.tiles.mvm import as_inputs, finish, mvm
-from crossjax.tiles.tile import Chip, Reading, Tile, as_array, check_weights, drive, normalise, start, test_inputs
+from crossjax.tiles.tile import Chip, Reading, Tile, check_weights, drive, normalise, start, test_inputs
 
 METHODS: dict[str, type] = {"one-shot": OneShot, "iterative": Iterative, "gdp": GDP}
 

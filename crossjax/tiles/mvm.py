@@ -12,14 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from crossjax._checks import checking, ensure, is_finite, is_traced
+from crossjax._checks import as_array, checking, ensure, is_finite, is_traced
 from crossjax._kinds import door
 from crossjax._numerics import ratio, safe_sqrt
 from crossjax._pytree import replace
 from crossjax._random import named, normal
 from crossjax.circuits.converters import ColumnSpread
 from crossjax.circuits.wires import StaticDrop
-from crossjax.tiles.tile import Chip, Reading, Reference, Tile, as_array, check_chip, drive, test_inputs
+from crossjax.tiles.tile import Chip, Reading, Reference, Tile, check_chip, drive, test_inputs
 
 
 def as_inputs(x: Array | np.ndarray, shape: tuple[int, int]) -> Array:

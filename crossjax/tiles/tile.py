@@ -8,13 +8,11 @@ moment. What is computed with them is in `mvm.py`.
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from crossjax._checks import KindError, ensure, is_finite, is_real, is_traced
+from crossjax._checks import KindError, as_array, ensure, is_finite, is_real, is_traced
 from crossjax._numerics import ratio, safe_sqrt
 from crossjax._pytree import check_choice, check_count, check_range, spec, static
 from crossjax._random import named, normal
@@ -172,17 +170,6 @@ def check_weights(weights: Array | np.ndarray) -> Array:
     if w.size == 0:
         raise ValueError(f"weights are empty: shape {w.shape}")
     return w
-
-
-def as_array(name: str, values: Any) -> np.ndarray:
-    """Concrete real numbers as an array, or a ``ValueError`` that names them."""
-    try:
-        found = np.asarray(values)
-    except ValueError as error:  # rows of different lengths
-        raise ValueError(f"{name} must be an array: {error}") from error
-    if found.dtype.kind not in "fiub" and not jnp.issubdtype(found.dtype, jnp.floating):
-        raise KindError(f"{name} must be real numbers, got {found.dtype}")
-    return found
 
 
 def check_chip(tile: Tile, chip: Chip | Reading) -> None:
