@@ -7,6 +7,7 @@ puts the same checks into the computation, where they raise when it runs.
 from __future__ import annotations
 
 import functools
+import logging
 import math
 import numbers
 import re
@@ -45,6 +46,8 @@ def checks() -> Iterator[None]:
     Raises:
         ValueError: when a check fails, at the latest at the end of the block.
     """
+    logger = logging.getLogger("jax._src.debugging")  # it would print a traceback as well
+    logger.addFilter(_is_news)
     try:
         with _checking(True):
             yield
@@ -54,6 +57,12 @@ def checks() -> Iterator[None]:
         if not found:
             raise
         raise ValueError(found[-1].strip()) from error
+    finally:
+        logger.removeFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return record.exc_info is None or record.exc_info[0] is not _BadValueError
 
 
 def checking() -> bool:
@@ -102,6 +111,21 @@ def _report(wanted: str, good: Array, *values: Array) -> None:
 def _told(wanted: str, values: Sequence[Any]) -> str:
     found = [f"{float(v):g}" for v in values]
     return wanted.format(*found) if "{}" in wanted else f"{wanted}, got {' and '.join(found)}"
+
+
+def ensure_range(
+    name: str, value: Any, *, low: float = -math.inf, high: float = math.inf, strict: bool = False
+) -> None:
+    """Raise ``ValueError`` unless a number or an array is finite and in [low, high] (above low if strict)."""
+    if type(value) is float and (low < value or (value == low and not strict)) and value <= high and abs(value) < math.inf:
+        return
+    bounds = [f"{'>' if strict else '≥'} {low:g}"] if low > -math.inf else []
+    bounds += [f"≤ {high:g}"] if high < math.inf else []
+
+    def holds(v: Any) -> Any:
+        return is_finite(v) & ((v > low) if strict else (v >= low)) & (v <= high)
+
+    ensure(holds, f"{name} must be {' and '.join(bounds) or 'finite'}", value)
 
 
 def is_finite(value: Any) -> Any:

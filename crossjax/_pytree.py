@@ -26,7 +26,7 @@ import jax
 import numpy as np
 from jax.tree_util import GetAttrKey
 
-from crossjax._checks import ensure, is_finite, is_real
+from crossjax._checks import ensure, ensure_range, is_real, shown
 from crossjax._kinds import fields_of, fitted, is_number
 
 T = TypeVar("T")
@@ -102,6 +102,7 @@ def replace(spec: T, /, **changes: Any) -> T:
 
     Raises:
         TypeError: if a field does not exist; the message lists the ones that do.
+        ValueError: for a value that the field cannot have.
     """
     flat: dict[str, Any] = {}
     nested: dict[str, dict[str, Any]] = {}
@@ -111,6 +112,8 @@ def replace(spec: T, /, **changes: Any) -> T:
             nested.setdefault(head, {})[rest] = value
         else:
             flat[head] = value
+    if not hasattr(spec, "_flat"):
+        raise TypeError(f"replace changes fields of a spec, such as a Tile; got {shown(spec)}")
     known = [f.name for f in dataclasses.fields(spec)]  # type: ignore[arg-type]
     for name in (*flat, *nested):
         if name not in known:
@@ -140,14 +143,8 @@ def check_range(
 
     Tuples and arrays are checked element by element, tracers inside `crossjax.checks`; None passes.
     """
-    value = getattr(owner, name)
-    if type(value) is float and (low < value or (value == low and not strict)) and value <= high and abs(value) < math.inf:
-        return
-    bounds = [f"{'>' if strict else '≥'} {low:g}"] if low > -math.inf else []
-    bounds += [f"≤ {high:g}"] if high < math.inf else []
-    wanted = f"{type(owner).__name__}.{name} must be {' and '.join(bounds) or 'finite'}"
-    for v in elements(value):
-        ensure(lambda v: is_finite(v) & ((v > low) if strict else (v >= low)) & (v <= high), wanted, v)
+    for v in elements(getattr(owner, name)):
+        ensure_range(f"{type(owner).__name__}.{name}", v, low=low, high=high, strict=strict)
 
 
 def check_order(owner: object, low: str, high: str, *, strict: bool = False) -> None:

@@ -70,6 +70,8 @@ def typical_ranges(tile: Tile, weights: Array, percentile: float = 99.995, vecto
     Raises:
         ValueError: as `calibrate_ranges`.
     """
+    if vectors < 1:
+        raise ValueError(f"vectors must be at least 1, got {vectors}")
     weights = check_weights(weights)
     full = 1.0 if tile.dac is None or tile.dac.scaling != "fixed" else tile.dac.range
     x = normal(jax.random.key(0), (vectors, weights.shape[0])) * (full / 3.0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from crossjax import devices
+from crossjax._checks import ensure_range
 from crossjax._kinds import door
 from crossjax.circuits.converters import ADC, DAC
 from crossjax.circuits.wires import StaticDrop
@@ -34,6 +35,7 @@ def pcm_msp_lsp(F: float = 2.0, g_max: float = 25.0, split: str = "lsp_first") -
 
     Mackin et al., Nat. Commun. 13:3765 (2022) find F = 2 and the least significant pair first best.
     """
+    ensure_range("F", F, low=1)
     return Tile(512, 512, device=devices.pcm(g_max), cell=Pairs((F, 1.0), split))
 
 

@@ -135,6 +135,15 @@ def check_conductances(g: ArrayLike, question: bool = True) -> Array:
     return a if jnp.issubdtype(a.dtype, jnp.floating) else a.astype(jnp.zeros(()).dtype)
 
 
+def check_voltages(v: ArrayLike, g: Array) -> Array:
+    """Finite voltages (…, M) of the word lines of conductances (M, N), or a ``ValueError``."""
+    check_numbers("v", v, "V")
+    v = jnp.asarray(v, g.dtype)
+    if v.ndim < 1 or v.shape[-1] != g.shape[0]:
+        raise ValueError(f"v must end in {g.shape[0]} voltages for {g.shape} conductances, got shape {v.shape}")
+    return v
+
+
 def flips(drive: str, sense: str) -> tuple[bool, bool]:
     """Whether columns and rows are mirrored."""
     return drive == "right", sense == "top"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from crossjax._checks import ensure_range
 from crossjax._kinds import door
 from crossjax.devices.device import Device
 from crossjax.devices.laws import Branches, ClippedLog, ClippedPower, Constant, Polynomial
@@ -90,6 +91,7 @@ def pcm_pulsed(g_max: float = 20.0) -> Device:
     Args:
         g_max: where conductance is clipped, µS; the published model clips at 20, and 20 pulses reach 9.4.
     """
+    ensure_range("g_max", g_max, low=0.1, strict=True)
     a, b = 0.03, 0.13
     return Device(
         g_max=g_max,

@@ -69,7 +69,7 @@ def reram_cmo(*, acceptance: float = 0.2) -> Device:
         ValueError: for another acceptance.
     """
     if acceptance not in _CMO:
-        raise ValueError(f"CMO RRAM was programmed to within 0.2 or 2 % of the target; got {acceptance!r}")
+        raise ValueError(f"acceptance must be 0.2 or 2 % of the target, as CMO RRAM was programmed; got {acceptance!r}")
     g_max, noise = 88.19, 0.0277316483
     c0, c1 = _CMO[acceptance]
     absolute = ClippedLog(noise / math.log(10.0), noise * math.log10(g_max), 0.0, 1.0)  # µS; 1 is out of reach

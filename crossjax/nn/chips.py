@@ -8,16 +8,18 @@ Each step is a pure function that returns a copy, so that a population is a vmap
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.core
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import Array, lax
 
-from crossjax._checks import KindError, as_array, check_time, ensure, is_array, is_traced
+from crossjax._checks import KindError, as_array, ensure, is_array, is_traced
 from crossjax._kinds import door
 from crossjax._pytree import replace
 from crossjax._random import named
@@ -53,8 +55,7 @@ def program(
     Raises:
         ValueError: for weights that are not finite, a network without tiles, or an unknown choice of ranges.
     """
-    if ranges not in ("calibrate", "keep"):
-        raise ValueError(f"ranges must be 'calibrate' or 'keep', got {ranges!r}")
+    _check_ranges(ranges)
     if data is not None:
         model = calibrate(model, *data)
     elif ranges == "calibrate":
@@ -80,6 +81,11 @@ def program(
     if not histories:
         raise ValueError("this network has no layers on tiles: convert it with to_analog first")
     return chip, histories
+
+
+def _check_ranges(ranges: str) -> None:
+    if ranges not in ("calibrate", "keep"):
+        raise ValueError(f"ranges must be 'calibrate' or 'keep', got {ranges!r}")
 
 
 @door
@@ -203,12 +209,11 @@ def evaluate(
     Raises:
         ValueError: for a network without tiles, no chips, no times, or a negative time.
     """
-    if chips < 1 or batch < 1 or len(times) == 0:
+    if chips < 1 or batch < 1 or np.ndim(times) != 1 or not all(0 <= t < math.inf for t in times) or len(times) == 0:
         raise ValueError(
             f"evaluate needs at least one chip, a batch of at least 1 and times ≥ 0 s, got {chips}, {batch} and {times}"
         )
-    for t in times:
-        check_time(t)
+    _check_ranges(ranges)
     if ranges == "calibrate":
         model, _ = with_typical_ranges(model)
     graph, state = nnx.split(model)

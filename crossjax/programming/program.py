@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from crossjax._checks import as_array, checking, ensure, is_finite, is_traced
+from crossjax._checks import as_array, checking, ensure, ensure_range, is_finite, is_traced
 from crossjax._kinds import door
 from crossjax._numerics import relative_error
 from crossjax._pytree import replace
@@ -130,6 +130,11 @@ def program_core(
     largest = float(jnp.max(jnp.abs(w)))
     if largest > 1:
         raise ValueError(f"normalise the weights to [−1, 1] (largest magnitude is {largest:.3g}): 1 is a full weight")
+    for name, value in (("write_noise", write_noise), ("flicker", flicker)):
+        ensure_range(name, as_array(name, value), low=0)
+    if np.shape(write_noise) not in ((), w.shape):
+        raise ValueError(f"write_noise must be a number or one per weight {w.shape}, got {np.shape(write_noise)}")
+    ensure(lambda v: v > 0, "loudest must be > 0", loudest)
     _, sums = method.run(key, Instrument(core, write_noise, flicker), w, jnp.asarray(loudest, w.dtype))
     return merge(sums)
 
@@ -159,20 +164,35 @@ def mvm_error(
         t: seconds after the first read.
         vectors: number of such inputs.
     """
+    _check_vectors(vectors)
     weights = weights if is_traced(weights) else jnp.asarray(as_array("weights", weights))
     if weights.shape != chip.shape:
         raise ValueError(f"weights must have the chip's shape {chip.shape}, got {weights.shape}")
     if checking():
         ensure(is_finite, "weights must be finite", weights)
     if x is None:
-        x = random_inputs(named(key, "inputs"), tile, weights, vectors)
+        x = _random_inputs(named(key, "inputs"), tile, weights, vectors)
     x = as_inputs(x, chip.shape)
     return relative_error(mvm(key, tile, chip, x, t), x @ weights)
 
 
 @door
 def random_inputs(key: Array, tile: Tile, weights: Array, vectors: int) -> Array:
-    """Gaussian inputs (vectors, rows) that excite a tile without saturating its converters."""
+    """Gaussian inputs (vectors, rows) that excite a tile without saturating its converters.
+
+    Raises:
+        ValueError: for weights that are not a finite matrix (rows, cols), or less than one vector.
+    """
+    _check_vectors(vectors)
+    return _random_inputs(key, tile, check_weights(weights), vectors)
+
+
+def _check_vectors(vectors: int) -> None:
+    if vectors < 1:
+        raise ValueError(f"vectors must be at least 1, got {vectors}")
+
+
+def _random_inputs(key: Array, tile: Tile, weights: Array, vectors: int) -> Array:
     w, _ = normalise(tile, weights)
     u = test_inputs(key, tile, (w.shape[0], vectors, w.shape[2]), drive(tile, w))
     x = u.transpose(1, 0, 2).reshape(vectors, -1)[:, : weights.shape[0]]

@@ -87,8 +87,6 @@ class Pairs:
         check_choice(self, "split", SPLITS)
         check_count(self, "digit_levels", low=2)
         check_range(self, "factors", low=0, strict=True)
-        if len(self.factors) < 1:
-            raise ValueError("a cell needs at least one pair")
         known = [f for f in self.factors if isinstance(f, float)]
         if len(known) == len(self.factors) and known != sorted(known, reverse=True):
             raise ValueError(f"Pairs.factors must go from the most significant pair down, got {self.factors}")

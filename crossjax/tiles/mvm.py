@@ -28,7 +28,7 @@ def as_inputs(x: Array | np.ndarray, shape: tuple[int, int]) -> Array:
     Raises:
         ValueError: for a wrong inner dimension or complex numbers.
     """
-    x = x if is_traced(x) else jnp.asarray(as_array("x", x) if not np.iscomplexobj(x) else x)
+    x = x if is_traced(x) else jnp.asarray(as_array("x", x))
     if x.ndim < 1 or x.shape[-1] != shape[0]:
         raise ValueError(f"x must end in {shape[0]} rows for a {shape} matrix, got shape {x.shape}")
     if jnp.issubdtype(x.dtype, jnp.complexfloating):

@@ -18,7 +18,7 @@ from jax import Array
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from crossjax._checks import shown
+from crossjax._checks import ensure_range, shown
 from crossjax._kinds import door
 from crossjax._random import named
 from crossjax.nn.convert import Model, set_key
@@ -58,8 +58,8 @@ def distillation(teacher: nnx.Module, temperature: float = 4.0, weight: float = 
     Raises:
         ValueError: for a weight outside [0, 1] or a temperature that is not positive.
     """
-    if not 0 <= weight <= 1 or temperature <= 0:
-        raise ValueError(f"distillation needs 0 ≤ weight ≤ 1 and a temperature > 0, got {weight} and {temperature}")
+    ensure_range("weight of distillation", weight, low=0, high=1)
+    ensure_range("temperature of distillation", temperature, low=0, strict=True)
     graph, state = nnx.split(nnx.view(teacher))
 
     def loss(model: Any, x: Array, y: Array) -> tuple[Array, Array]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from crossjax._checks import ensure, is_finite
+from crossjax._checks import ensure, ensure_range
 from crossjax._kinds import door
 from crossjax.nn.ops import InputRange
 
@@ -24,7 +24,7 @@ def clip_weights(alpha: float = 2.0) -> optax.GradientTransformation:
     Raises:
         ValueError: for an α that is not positive.
     """
-    ensure(lambda a: (a > 0) & is_finite(a), "alpha must be positive", alpha)
+    ensure_range("alpha", alpha, low=0, strict=True)
 
     def clip(update: Any, value: Any) -> Any:
         if jnp.ndim(value) < 2:
@@ -52,7 +52,7 @@ def ranges(decay: float = 1e-3, *, speed: float = 1.0, smallest: float = 1e-3) -
     """
     ensure(lambda d: (d >= 0) & (d < 1), "decay must be in [0, 1)", decay)
     for name, number in (("speed", speed), ("smallest", smallest)):
-        ensure(lambda v: (v >= 0) & is_finite(v), f"{name} must be ≥ 0", number)
+        ensure_range(name, number, low=0)
 
     def move(update: Any, value: Any) -> Any:
         if not isinstance(value, InputRange):
