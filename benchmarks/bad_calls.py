@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import math
 import re
 import time
 import traceback
@@ -30,16 +29,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from flax import nnx
 
 import crossjax as cx
+from benchmarks.bad_values import CHOICES, FLAGS, INF, NAN, NUMBERS, PARTS, SEQUENCES, WHOLE, WRONG
+from benchmarks.good_calls import Setting, functions, setting
 from crossjax import devices, training
 from crossjax._kinds import fields_of
 from crossjax.circuits.laws import CubicLaw, SinhLaw
 from crossjax.circuits.wires import StaticDrop
 
-NAN, INF = float("nan"), float("inf")
 OUTCOMES = ("clear", "unclear", "NaN", "finite", "accepted")
 
 
@@ -54,26 +52,6 @@ class Case(NamedTuple):
 
 # ------------------------------------------------------------------------------------------------ specs
 
-NUMBERS: list[Any] = [
-    "0.1", "", b"1", True, False, 1j, {}, set(), (), [1.0, 2.0], (0.1,), object(), NAN, INF, -INF, math.sin, float,
-    np.array("a"), np.array([1j]), np.array([True]), np.array([0.5, NAN]), np.array(INF), jnp.array(NAN),
-    jnp.array([1, INF]), jnp.array(True), jnp.array(1j), np.datetime64(1, "s"), jax.random.key(0),
-]  # fmt: skip
-SEQUENCES: list[Any] = [
-    "0.1", True, 1.0, 1j, {}, (), [], ("a",), (None,), (True,), (1.0, "a"), (1.0, None), (NAN,), (1.0, INF), ((1.0,),),
-    object(), np.array(["a"]), np.array([1j]), np.array([]), np.array([1.0, NAN]), jnp.array([INF]),
-]  # fmt: skip
-WHOLE: list[Any] = [
-    "3", "", 2.5, 3.0, True, False, 1j, NAN, INF, [], [3], (3,), {}, object(), np.array([3]), jnp.array(3),
-    np.float32(3), -1,
-]  # fmt: skip
-FLAGS: list[Any] = ["yes", "", 0, 1, 1.0, [], [True], {}, object(), np.array([True]), jnp.array(True), NAN]
-CHOICES: list[Any] = ["nowhere", "", " tile", 3, 1.5, True, [], ["tile"], {}, object(), b"tile", jnp.array(1)]
-PARTS: list[Any] = [
-    "pcm", "", 3, -1, 0.5, True, False, [], {}, (), object(), math.sin, lambda x: x, int, NAN, jnp.ones(3), np.ones(()),
-    cx.Tile(), cx.Tile, cx.Device,
-]  # fmt: skip
-
 LAW = devices.Constant(0.1)
 SPECS: list[Any] = [
     cx.Tile(), cx.Device(), cx.Pairs((2.0, 1.0)), cx.ADC(), cx.DAC(), cx.Wires(), cx.Faults(), cx.GDP(), cx.Iterative(),
@@ -86,11 +64,21 @@ SPECS: list[Any] = [
 ]  # fmt: skip
 
 NEGATIVE = {  # fields that may be negative: coefficients
-    "Constant": "value", "Polynomial": "coefficients", "ClippedLog": "slope offset low high", "Saturating": "scale rate",
+    "Constant": "value", "Polynomial": "coefficients", "ClippedLog": "slope offset low high",
+    "Saturating": "scale rate",
     "ClippedPower": "scale power cap", "ClippedLine": "slope offset low", "Branches": "split", "SinhLaw": "alpha",
     "LogRelaxation": "mean", "SetPulses": "mean",
 }  # fmt: skip
-LAWS = {"law", "below", "above", "sigma", "mean", "spread", "q", "variance"}  # of these, any function of an array is one
+LAWS = {
+    "law",
+    "below",
+    "above",
+    "sigma",
+    "mean",
+    "spread",
+    "q",
+    "variance",
+}  # any function of an array
 
 
 def spec_cases() -> Iterator[Case]:
@@ -99,7 +87,9 @@ def spec_cases() -> Iterator[Case]:
         kind = type(good)
         for name, hint, use in fields_of(kind):
             for bad in _bad_values(kind.__name__, name, hint, use):
-                yield Case("spec, constructed", f"{kind.__name__}({name}={_text(bad)})", _made(good, name, bad), (name,))
+                yield Case(
+                    "spec, constructed", f"{kind.__name__}({name}={_text(bad)})", _made(good, name, bad), (name,)
+                )
                 if isinstance(good, cx.ADC | cx.DAC | cx.Device | cx.Pairs):
                     yield _inside(good, name, bad)
 
@@ -113,7 +103,9 @@ def _inside(good: Any, name: str, bad: Any) -> Case:
     part = {cx.ADC: "adc", cx.DAC: "dac", cx.Device: "device", cx.Pairs: "cell"}[type(good)]
     path = f"{part}.{name}"
     tile = cx.replace(cx.Tile(), **{part: good})
-    return Case("spec, replaced", f"replace(tile, {path}={_text(bad)})", lambda: cx.replace(tile, **{path: bad}), (name,))
+    return Case(
+        "spec, replaced", f"replace(tile, {path}={_text(bad)})", lambda: cx.replace(tile, **{path: bad}), (name,)
+    )
 
 
 def _bad_values(kind: str, name: str, hint: Any, use: str) -> Iterator[Any]:
@@ -143,199 +135,6 @@ def _bad_values(kind: str, name: str, hint: Any, use: str) -> Iterator[Any]:
 
 
 # -------------------------------------------------------------------------------------------- functions
-
-KEYS: list[Any] = [
-    0, 1, -1, 2**40, 1.5, NAN, None, "key", b"key", True, [], [0, 0], (0, 1), {}, object(), np.zeros(2), np.int64(3),
-    np.zeros(2, np.int32), np.zeros(3, np.uint32), np.uint32(5), jnp.zeros(2), jnp.zeros((2, 2), jnp.uint32),
-    jnp.asarray(3), jax.random.split(jax.random.key(0), 3), jax.random.split(jax.random.key(0), 1), jax.random.key,
-    jax.random.PRNGKey(0)[:1], [jax.random.key(0)],
-]  # fmt: skip
-TIMES: list[Any] = [
-    "1 d", "", None, True, False, 1j, [], [1.0], (1.0,), {}, object(), -1.0, -1, NAN, INF, -INF, np.ones(2), jnp.ones(1),
-    jnp.array(-1.0), jnp.array(NAN), np.array("a"), np.array(True), 1e39, np.datetime64(1, "s"),
-]  # fmt: skip
-ARRAYS: list[Any] = [
-    None, "text", "", True, {}, object(), set(), [], "1234", [["a"]], [[1.0], [1.0, 2.0]], np.array(["a", "b"]), math.sin,
-    np.array([[None]]), np.array([1j] * 4), jnp.ones(4) * 1j, 3.0, NAN, np.ones(3), np.ones((4, 5)), np.ones((0,)),
-    np.zeros((4, 0)), np.array([[1.0, 2.0]]), np.array([1], "datetime64[s]"),
-]  # fmt: skip
-TILES: list[Any] = ["hermes", "", None, 3, True, {}, [], object(), cx.Tile, cx.presets.hermes, cx.Device(), cx.ADC()]
-METHODS: list[Any] = [
-    "gdp", "", None, 3, True, {}, object(), cx.GDP, cx.OneShot, cx.Tile(), lambda *a: None, math.sin, [cx.GDP()],
-]  # fmt: skip
-
-
-class Setting(NamedTuple):
-    """What good calls are made of: tiny, so that all of them share a few compiled functions."""
-
-    key: Any
-    tiles: dict[str, cx.Tile]
-    chips: dict[str, cx.Chip]
-    weights: np.ndarray
-    x: np.ndarray
-    network: Any
-    analog: Any
-    programmed: Any
-
-
-def setting() -> Setting:
-    """Chips of a 4 × 3 matrix on every kind of tile, and a network of one layer with a batch norm."""
-    key, w = jax.random.key(0), np.linspace(-1, 1, 12).reshape(4, 3)
-    tiles = {name: make() for name, make in cx.presets.PRESETS.items()}
-    tiles["digital"] = cx.replace(tiles["hermes"], subtract="digital")
-    tiles["column"] = cx.replace(tiles["pcm"], scaling="column")
-    tiles["reference"] = cx.replace(tiles["pcm"], cell=cx.SharedReference())
-    tiles["relaxing"] = cx.replace(tiles["pcm"], device=devices.reram_cmo())
-    tiles["uncompensated"] = cx.replace(tiles["pcm"], compensation=None)
-    tiles["vectors"] = cx.replace(tiles["pcm"], calibration_vectors=8)
-    tiles["small"] = cx.replace(tiles["pcm"], rows=2)
-    tiles["spread"] = cx.presets.hermes(gain=0.03)
-    chips = {name: _blank(key, tile, w) for name, tile in tiles.items()}
-    network = nnx.Sequential(nnx.Linear(4, 3, rngs=nnx.Rngs(0)), nnx.BatchNorm(3, rngs=nnx.Rngs(0)))
-    network.eval()
-    analog = cx.nn.to_analog(network, tiles["pcm"], report=None)
-    chip, _ = cx.nn.program(key, analog, cx.Exact(), report=None)
-    return Setting(key, tiles, chips, w, np.ones((5, 4)) / 3, network, analog, cx.nn.read(key, chip))
-
-
-def _blank(key: Any, tile: cx.Tile, weights: np.ndarray) -> cx.Chip:
-    """A chip of the right shapes and kinds that was not programmed: whether it is refused is known from those."""
-    made = jax.eval_shape(lambda k: cx.program(k, tile, weights, cx.Exact())[0], key)
-    return jax.tree.map(lambda a: jnp.ones(a.shape, a.dtype), made)
-
-
-def functions(s: Setting) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
-    """Every public function and a good call of it, by keywords (those of ``*args`` apart)."""
-    tile, chip, k = s.tiles["pcm"], s.chips["pcm"], s.key
-    held = {"key": k, "tile": tile, "chip": chip}
-    nets = {"images": s.x, "labels": np.zeros(5, int)}
-    g = {"g": np.ones((4, 3)), "r_word": 1.0, "r_bit": 1.0}
-    lines = g | {"r_driver": 1.0, "r_sense": 1.0, "drive": "left", "sense": "bottom"}
-    instrument = _Instrument()
-    fit = {"key": k, "model": s.network, "data": (s.x, np.zeros(5, int)), "optimiser": optax.sgd(0.1), "steps": 1}
-    fit |= {"batch": 5, "remat": False, "every": 1, "progress": False, "loss": training.cross_entropy, "prepare": None}
-    found: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
-        "program": (cx.program, {"key": k, "tile": tile, "weights": s.weights, "method": cx.Exact()}),
-        "mvm": (cx.mvm, held | {"x": s.x, "t": 0.0}),
-        "read": (cx.read, held | {"t": 0.0}),
-        "weights_at": (cx.weights_at, held | {"t": 0.0}),
-        "mvm_error": (cx.mvm_error, held | {"weights": s.weights, "x": s.x, "t": 0.0, "vectors": 8}),
-        "random_inputs": (cx.random_inputs, {"key": k, "tile": tile, "weights": s.weights, "vectors": 8}),
-        "program_core": (
-            cx.program_core,
-            {"key": k, "core": instrument, "weights": s.weights, "method": cx.OneShot(), "write_noise": 0.0,
-             "flicker": 0.0, "loudest": 1.0},
-        ),
-        "calibrate_ranges": (
-            cx.calibrate_ranges, {"tile": s.tiles["hermes"], "weights": s.weights, "x": s.x, "percentile": 99.0}
-        ),
-        "typical_ranges": (
-            cx.typical_ranges, {"tile": s.tiles["hermes"], "weights": s.weights, "percentile": 99.0, "vectors": 8}
-        ),
-        "percentile_range": (cx.percentile_range, {"values": s.x, "percentile": 99.0}),
-        "stream": (cx.stream, {"f": jnp.sin, "chips": s.x, "batch": 1}),
-        "bit_slices": (cx.bit_slices, {"bits": 2, "slices": 2}),
-        "replace": (cx.replace, {"spec": tile, "rows": 3}),
-        "presets.get": (cx.presets.get, {"name": "pcm"}),
-        "presets.ideal": (cx.presets.ideal, {"rows": 8, "cols": 8}),
-        "presets.pcm": (cx.presets.pcm, {"g_max": 25.0, "rows": 8, "cols": 8}),
-        "presets.pcm_msp_lsp": (cx.presets.pcm_msp_lsp, {"F": 2.0, "g_max": 25.0, "split": "one"}),
-        "presets.hermes": (cx.presets.hermes, {"devices_per_polarity": 2, "gain": None}),
-        "presets.standard": (cx.presets.standard, {"rows": 8, "cols": 8, "ir_drop": False}),
-        "devices.ideal": (devices.ideal, {"g_max": 25.0}),
-        "devices.noisy": (
-            devices.noisy,
-            {"g_max": 25.0, "sigma": 0.1, "dependence": "independent", "distribution": "normal", "drift": None,
-             "t_0": 20.0},
-        ),
-        "devices.pcm": (devices.pcm, {"g_max": 25.0, "reset_zero": False}),
-        "devices.pcm_pulsed": (devices.pcm_pulsed, {"g_max": 20.0}),
-        "devices.hermes": (devices.hermes, {"devices_per_polarity": 2, "reset_zero": False}),
-        "devices.reram_wan": (devices.reram_wan, {"g_max": 40.0, "after": "1 s"}),
-        "devices.reram_cmo": (devices.reram_cmo, {"acceptance": 0.2}),
-        "devices.sonos": (devices.sonos, {"i_max": 1600.0}),
-        "wires.effective_conductance": (cx.wires.effective_conductance, dict(lines)),
-        "wires.first_order_conductance": (cx.wires.first_order_conductance, dict(g)),
-        "wires.solve": (cx.wires.solve, lines | {"v": np.ones(4), "v_sense": 0.0, "tolerance": None, "law": None}),
-        "wires.currents": (cx.wires.currents, g | {"v": np.ones(4), "method": "map"}),
-        "wires.rasch_drop": (cx.wires.rasch_drop, {"w": s.weights, "x": s.x, "segment": 0.35, "g_max": 5.0}),
-        "nn.program": (
-            cx.nn.program, {"key": k, "model": s.analog, "method": cx.Exact(), "ranges": "keep", "report": None}
-        ),
-        "nn.read": (cx.nn.read, {"key": k, "model": s.programmed, "t": 0.0, "compensate": True}),
-        "nn.evaluate": (
-            cx.nn.evaluate,
-            {"key": k, "model": s.analog, "measure": lambda net: net(s.x), "chips": 1, "times": [0.0],
-             "method": cx.Exact(), "compensate": True, "ranges": "keep", "batch": 1},
-        ),
-        "nn.set_key": (cx.nn.set_key, {"model": s.programmed, "key": k}),
-        "nn.calibrate": (lambda model, percentile: cx.nn.calibrate(model, s.x, percentile=percentile), {"model": s.analog, "percentile": 99.0}),
-        "nn.accuracy": (cx.nn.accuracy, nets | {"model": s.programmed, "batch": 5}),
-        "nn.logits": (cx.nn.logits, {"model": s.programmed, "images": s.x, "batch": 5}),
-        "nn.adabs": (cx.nn.adabs, {"model": s.programmed, "batches": np.ones((2, 5, 4)), "floor": 0.1}),
-        "training.fit": (training.fit, fit),
-        "training.clip_weights": (training.clip_weights, {"alpha": 2.0}),
-        "training.ranges": (training.ranges, {"decay": 0.1, "speed": 1.0, "smallest": 0.1}),
-        "training.distillation": (training.distillation, {"teacher": s.network, "temperature": 4.0, "weight": 0.5}),
-    }  # fmt: skip
-    return found
-
-
-class _Instrument:
-    """A core that holds what it is told."""
-
-    def __init__(self) -> None:
-        self.w = np.zeros((4, 3))
-
-    def mvm(self, x: np.ndarray) -> np.ndarray:
-        return x @ self.w
-
-    def pulse(self, change: np.ndarray) -> None:
-        self.w = self.w + change
-
-
-WRONG: dict[str, list[Any]] = {
-    "key": KEYS, "t": TIMES, "tile": TILES, "method": METHODS, "x": ARRAYS, "v": ARRAYS, "g": ARRAYS, "w": ARRAYS,
-    "chip": [None, 3, "chip", True, {}, [], object(), cx.Chip, cx.Tile(), np.ones((4, 3))],
-    "core": [None, 3, "core", True, {}, object(), cx.Tile(), math.sin],
-    "model": [None, 3, "net", True, {}, [], object(), nnx.Linear, math.sin, np.ones(3)],
-    "teacher": [None, 3, "net", True, {}, object(), nnx.Linear, np.ones(3)],
-    "measure": [None, 3, "accuracy", True, {}, object()],
-    "f": [None, 3, "error", True, {}, object()],
-    "loss": [None, 3, "mse", True, {}, object()],
-    "prepare": [3, "flip", True, {}, object()],
-    "report": [3, "print", True, {}, object()],
-    "law": [3, "sinh", True, {}, object(), SinhLaw],
-    "optimiser": [None, 3, "adam", 0.1, True, {}, object(), optax.adam],
-    "data": [
-        None, 3, "mnist", True, {}, object(), (), np.ones(5), (np.ones((5, 4)),), (np.ones((5, 4)), np.zeros(4, int)),
-        (np.ones((5, 4)), np.zeros(5)), (np.ones((5, 4)), np.zeros((5, 3), int)), (np.ones((5, 4)), np.arange(5)),
-        (np.ones((5, 4)), np.arange(5) - 1), (np.array(["a"] * 5), np.zeros(5, int)), (np.ones((5, 4)), ["a"] * 5),
-    ],
-    "labels": [
-        None, 3, "cat", True, {}, object(), [], [0], np.zeros(1, int), np.zeros(5), np.zeros((5, 3), int), np.zeros(6, int),
-        np.zeros(5, bool), np.full(5, 3), np.full(5, -1), np.array(["a"] * 5), np.zeros((5, 1), int), np.arange(5),
-        [0, 0, 0, 0, 7], np.zeros(5, complex),
-    ],
-    "images": [None, 3, "cat", True, {}, object(), [], np.ones((0, 4)), np.array(["a"]), np.ones((5, 3)), [["a"]]],
-    "batches": [None, 3, "cat", True, {}, object(), [], np.ones((5, 4)), np.ones(4), np.ones((0, 5, 4)), np.ones((2, 5, 3))],
-    "times": [None, 3.0, "1 d", "", True, {}, object(), [], [None], ["a"], [-1.0], [NAN], [INF], [1j], [True], [[1.0]]],
-    "weights": [
-        *ARRAYS, np.ones((4, 3, 1)), np.ones((12, 1)), np.ones((1, 4, 3)), np.full((4, 3), NAN), np.full((4, 3), INF),
-        np.ones((4, 3)) * 1j, [["a"] * 3] * 4, "hermes",
-    ],
-    "values": [None, "text", True, {}, object(), np.array(["a"]), [["a"]], set()],
-    "chips": WHOLE, "chips of stream": [None, 3.0, "text"], "spec": [None, 3, "tile", {}, object(), np.ones(3), [], True],
-    "percentile": [v for v in NUMBERS if not isinstance(v, jax.Array | np.ndarray)] + [None, 0.0, -1.0, 100.5],
-    "name": [None, 3, True, [], "", "hermess", object()], "drive": [*CHOICES, None], "sense": [*CHOICES, None],
-    "r_word": [*NUMBERS[:14], None, -1.0, np.ones(7), np.ones((2, 2)), np.array("a"), [["a"]], NAN],
-    "bits": [*WHOLE, None, 0], "slices": [*WHOLE, None, 0],
-    "acceptance": [*NUMBERS[:14], None, 1.0, -1.0], "floor": [*NUMBERS[:15], None, 0.0, 1.0, -1.0, 2.0],
-    "decay": [*NUMBERS[:15], None, 1.0, -0.1, 2.0], "weight": [*NUMBERS[:15], None, -0.1, 1.1],
-    "v_sense": [*NUMBERS[:6], None, NAN, INF, np.ones(7), "a"],
-}  # fmt: skip
-for _name in ("r_bit", "r_driver", "r_sense"):
-    WRONG[_name] = [v for v in WRONG["r_word"] if not (v is None and _name != "r_bit")]
 
 
 ALSO = {  # other words for an argument, or the argument that does not fit to it
@@ -427,9 +226,7 @@ def pair_cases(s: Setting) -> Iterator[Case]:
         yield Case("chip and tile", f"mvm({mine}, reading of pcm)", call, ("tile",))
     for door in ("read", "weights_at"):
         function = getattr(cx, door)
-        yield Case(
-            "chip and tile", f"{door}(reading)", lambda f=function: f(s.key, s.tiles["pcm"], reading), ("chip",)
-        )
+        yield Case("chip and tile", f"{door}(reading)", lambda f=function: f(s.key, s.tiles["pcm"], reading), ("chip",))
 
 
 def _compatible(mine: str, theirs: str) -> bool:
@@ -482,7 +279,7 @@ def outcome(case: Case) -> tuple[str, str]:
         return ("clear" if clear else "unclear"), f"{type(error).__name__}: {message}"
     leaves = [a for a in jax.tree.leaves(answer) if isinstance(a, jax.Array | np.ndarray) and np.size(a)]
     numbers = [np.asarray(a, float) for a in leaves if jnp.issubdtype(a.dtype, jnp.floating)]
-    if dataclasses.is_dataclass(answer) and not isinstance(answer, cx.Chip | cx.Reading) or not numbers:
+    if (dataclasses.is_dataclass(answer) and not isinstance(answer, cx.Chip | cx.Reading)) or not numbers:
         return "accepted", repr(answer)[:80]
     return ("finite" if all(np.isfinite(a).all() for a in numbers) else "NaN"), ""
 

@@ -13,7 +13,7 @@ import numbers
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax
 import jax.core
@@ -70,7 +70,7 @@ def checking() -> bool:
     return bool(_checking.value)
 
 
-def is_traced(value: Any) -> bool:
+def is_traced(value: Any) -> TypeGuard[jax.core.Tracer]:
     """Whether the value is not known yet."""
     return isinstance(value, jax.core.Tracer)
 
@@ -78,8 +78,9 @@ def is_traced(value: Any) -> bool:
 def ensure(holds: Callable[..., Any], wanted: str, *values: Any) -> None:
     """Raise ``ValueError``, "WANTED, got …", unless ``holds(*values)`` is true everywhere.
 
-    A ``{}`` in ``wanted`` is where the values go instead. For numbers, arrays and tracers; ``holds`` is written with operators that all of them have. Under a transformation
-    nothing happens, or, inside `checks`, the check becomes part of the computation.
+    A ``{}`` in ``wanted`` is where the values go instead. For numbers, arrays and tracers; ``holds`` is written with
+    operators that all of them have. Of a traced value nothing is known: it passes, or, inside `checks`, the check
+    becomes part of the computation.
     """
     if any(is_traced(v) for v in values):
         if checking():
@@ -116,14 +117,21 @@ def _told(wanted: str, values: Sequence[Any]) -> str:
 def ensure_range(
     name: str, value: Any, *, low: float = -math.inf, high: float = math.inf, strict: bool = False
 ) -> None:
-    """Raise ``ValueError`` unless a number or an array is finite and in [low, high] (above low if strict)."""
-    if type(value) is float and (low < value or (value == low and not strict)) and value <= high and abs(value) < math.inf:
+    """Raise ``ValueError`` unless a number or an array is finite and in [low, high] (above low if strict).
+
+    Finite, and above 0, in JAX's floats: 1e39 is infinite in float32, and 1e-46 is 0.
+    """
+    if type(value) is float and 1e-37 < value < 1e37 and low < value <= high:
         return
     bounds = [f"{'>' if strict else '≥'} {low:g}"] if low > -math.inf else []
     bounds += [f"≤ {high:g}"] if high < math.inf else []
+    floats = jnp.finfo(jnp.zeros(()).dtype)
+    top, bottom = float(floats.max), max(low, float(floats.tiny)) if strict and low == 0 else low
+    if isinstance(value, float | int) and (math.inf > abs(value) > top or 0 < abs(value) < float(floats.tiny)):
+        bounds += [f"what {floats.dtype} holds"]
 
     def holds(v: Any) -> Any:
-        return is_finite(v) & ((v > low) if strict else (v >= low)) & (v <= high)
+        return (abs(v) <= top) & ((v > bottom) if strict and low != 0 else (v >= bottom)) & (v <= high)
 
     ensure(holds, f"{name} must be {' and '.join(bounds) or 'finite'}", value)
 

@@ -75,8 +75,9 @@ def _sure(hint: Any, kind: type, use: str) -> bool:
         return kind is hint
     if hint in (jax.Array, Any):
         return issubclass(kind, jax.Array)
-    own = dataclasses.is_dataclass(hint) and isinstance(hint, type)
-    return issubclass(kind, hint) if own else hint is int and kind is int and use != "leaf"
+    if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__"):
+        return issubclass(kind, hint)
+    return hint is int and kind is int and use != "leaf"
 
 
 def _fit(hint: Any, value: Any, use: str) -> Any:
@@ -121,10 +122,10 @@ def _number(value: Any, use: str) -> Any:
 
 
 def _whole(value: Any, use: str) -> Any:
+    if use == "leaf":  # leaves are floats, whatever number they were
+        return _number(value, use)
     if not isinstance(value, int | np.integer) or isinstance(value, bool):
         return _UNFIT
-    if use == "leaf":
-        return float(value)
     return int(value) if isinstance(value, np.integer) else value
 
 
@@ -175,7 +176,7 @@ def _members(part: Any, value: Any, use: str) -> Any:
 def _free(value: Any, use: str) -> Any:
     if isinstance(value, list) or (type(value) is tuple and use == "leaf"):
         return tuple(_free(v, use) for v in value)
-    return float(value) if use == "leaf" and is_real(value) and not is_array(value) else value
+    return float(value) if use == "leaf" and isinstance(value, numbers.Real) and is_real(value) else value
 
 
 def _is_part(value: Any, use: str) -> bool:

@@ -19,14 +19,14 @@ import dataclasses
 import functools
 import math
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
 import numpy as np
 from jax.tree_util import GetAttrKey
 
-from crossjax._checks import ensure, ensure_range, is_real, shown
+from crossjax._checks import KindError, ensure, ensure_range, is_real, shown
 from crossjax._kinds import fields_of, fitted, is_number
 
 T = TypeVar("T")
@@ -85,7 +85,7 @@ def _register(cls: type, leaves: tuple[str, ...], statics: tuple[str, ...]) -> N
         children, structure = self._flat
         return tuple(zip(keys, children, strict=True)), structure
 
-    def rebuilt(structure: tuple[Any, ...], children: tuple[Any, ...]) -> Any:
+    def rebuilt(structure: tuple[Any, ...], children: Iterable[Any]) -> Any:
         self = object.__new__(cls)
         self.__dict__.update(zip(leaves, children, strict=True))
         self.__dict__.update(zip(statics, structure, strict=True))
@@ -113,7 +113,7 @@ def replace(spec: T, /, **changes: Any) -> T:
         else:
             flat[head] = value
     if not hasattr(spec, "_flat"):
-        raise TypeError(f"replace changes fields of a spec, such as a Tile; got {shown(spec)}")
+        raise KindError(f"replace changes fields of a spec, such as a Tile; got {shown(spec)}")
     known = [f.name for f in dataclasses.fields(spec)]  # type: ignore[arg-type]
     for name in (*flat, *nested):
         if name not in known:

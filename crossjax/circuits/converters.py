@@ -15,6 +15,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, lax
 
+from crossjax._checks import ensure
 from crossjax._kinds import door
 from crossjax._numerics import clip_inside, quantize, round_through
 from crossjax._pytree import check_choice, check_count, check_range, spec, static
@@ -234,10 +235,14 @@ def percentile_range(values: Array, percentile: float = 99.995) -> Array:
     Raises:
         ValueError: for a percentile outside (0, 100].
     """
-    if not 0 < percentile <= 100:
-        raise ValueError(f"percentile must be in (0, 100], got {percentile:g}")
+    check_percentile(percentile)
     largest = jnp.percentile(jnp.abs(values), percentile, method="higher")
     return jnp.where(largest > 0, largest, 1.0)
 
 
-__all__ = ["ADC", "DAC", "ColumnSpread", "levels_of", "percentile_range"]
+def check_percentile(percentile: float) -> None:
+    """Raise ``ValueError`` unless it is in (0, 100]."""
+    ensure(lambda p: (p > 0) & (p <= 100), "percentile must be in (0, 100]", percentile)
+
+
+__all__ = ["ADC", "DAC", "ColumnSpread", "check_percentile", "levels_of", "percentile_range"]

@@ -276,7 +276,7 @@ def accuracy(model: nnx.Module, images: Array, labels: Array, batch: int = 500) 
         ValueError: for labels that are not whole numbers, not as many as images, or not among the outputs.
     """
     found = logits(model, images, batch)
-    labels = labels if is_traced(labels) else as_array("labels", labels)
+    labels = labels if is_traced(labels) else jnp.asarray(as_array("labels", labels))
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise KindError(f"labels must be whole numbers, got {labels.dtype}")
     if labels.shape != found.shape[:-1]:

@@ -17,6 +17,7 @@ from rich.table import Table
 from crossjax._kinds import door
 from crossjax._pytree import replace
 from crossjax._random import all_named, named
+from crossjax.circuits.converters import check_percentile
 from crossjax.compensation import typical_ranges
 from crossjax.nn.ops import ConvOp, EinsumOp, Embed, MatrixOp, Observed, Op
 from crossjax.tiles.injection import Injection
@@ -218,6 +219,7 @@ def calibrate(model: Model, *inputs: Any, percentile: float = 99.995) -> Model:
     Raises:
         ValueError: for a network without tiles, or a percentile out of range.
     """
+    check_percentile(percentile)
     probe = nnx.clone(model)
     if not any(True for _ in ops(probe)):
         raise ValueError("this network has no layers on tiles: convert it with to_analog first")

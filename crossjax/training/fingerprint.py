@@ -70,7 +70,7 @@ def _numbers(tree: Any) -> Iterator[str | memoryview]:
     for leaf in jax.tree.leaves(tree):
         a = plain(leaf)
         yield f"{a.shape} {a.dtype}"
-        yield memoryview(np.ascontiguousarray(a).reshape(-1).view(np.uint8))
+        yield np.ascontiguousarray(a).reshape(-1).view(np.uint8).data
 
 
 def _program(function: Callable[..., Any], *args: Any) -> Iterator[str | memoryview]:
