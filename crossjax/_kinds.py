@@ -225,8 +225,8 @@ _WORDS: dict[Any, str] = {
     bool: "True or False",
     str: "text",
     type(None): "None",
-    jax.Array: "an array of numbers",
-    np.ndarray: "an array of numbers",
+    jax.Array: "an array of real numbers",
+    np.ndarray: "an array of real numbers",
 }
 
 
