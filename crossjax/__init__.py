@@ -12,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from crossjax import devices, images, presets
+from crossjax._checks import checks
 from crossjax._pytree import replace, spec
 from crossjax.circuits import ADC, DAC, Wires, percentile_range, wires
 from crossjax.compensation import calibrate_ranges, typical_ranges
@@ -66,6 +67,7 @@ __all__ = [
     "Wires",
     "bit_slices",
     "calibrate_ranges",
+    "checks",
     "devices",
     "images",
     "load",

@@ -8,21 +8,28 @@ without a recompile) and whose structure (bits, sizes, names, strategies) is sta
         bits: int = static(default=8)      # structure: part of the compilation key
         range: float = 10.0        # a leaf
 
-JAX rebuilds specs inside transformations, with tracers in place of numbers, so every check looks at
-concrete Python numbers only.
+What a user constructs is checked: every field is of the kind its annotation says (`_kinds`), numbers are finite, and
+``_check`` has the last word. What JAX rebuilds inside its transformations, with tracers, masks or placeholders in place
+of numbers, is not.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import GetAttrKey
+
+from crossjax._checks import KindError, ensure, ensure_range, is_real, shown
+from crossjax._kinds import fields_of, fitted, is_number
 
 T = TypeVar("T")
 
@@ -34,37 +41,60 @@ def static(*, default: Any = dataclasses.MISSING) -> Any:
 
 @dataclass_transform(frozen_default=True, field_specifiers=(static, dataclasses.field))
 def spec(cls: type[T]) -> type[T]:
-    """Make ``cls`` a frozen dataclass and a pytree; its optional ``_check`` method validates concrete values.
+    """Make ``cls`` a frozen dataclass and a pytree whose fields are checked when it is constructed.
 
-    Numbers are canonicalised at construction: Python and NumPy scalars become ``float``, sequences become
-    tuples. One kind of leaf means one compilation, whatever kind of number the user wrote.
+    Its optional ``_check`` method adds what annotations cannot say (`check_range`, `check_choice`, `check_count`).
+    Numbers are canonicalised: Python and NumPy scalars become ``float``, sequences become tuples. One kind of leaf
+    means one compilation, whatever kind of number the user wrote.
     """
     check: Callable[[Any], None] = getattr(cls, "_check", lambda self: None)
+    kinds = functools.cache(lambda: fields_of(made))  # at the first construction, when all names are there
 
     def post_init(self: Any) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            fixed = _structure(value) if field.metadata.get("static") else _number(value)
+        for name, hint, use in kinds():
+            value = getattr(self, name)
+            fixed = fitted(f"{cls.__name__}.{name}", hint, value, use=use)
             if fixed is not value:
-                object.__setattr__(self, field.name, fixed)
+                object.__setattr__(self, name, fixed)
         check(self)
+        for name in numbers():
+            check_range(self, name)
+        _remember(self, leaves, statics)
 
     cls.__post_init__ = post_init  # type: ignore[attr-defined]
-    return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True)(cls))
+    made = dataclasses.dataclass(frozen=True)(cls)
+    numbers = functools.cache(lambda: [name for name, hint, use in kinds() if use == "leaf" and is_number(hint)])
+    leaves = tuple(f.name for f in dataclasses.fields(made) if not f.metadata.get("static"))  # type: ignore[arg-type]
+    statics = tuple(f.name for f in dataclasses.fields(made) if f.metadata.get("static"))  # type: ignore[arg-type]
+    _register(made, leaves, statics)
+    return made
 
 
-def _number(value: Any) -> Any:
-    if isinstance(value, bool | str) or value is None:
-        return value
-    if isinstance(value, int | float | np.integer | np.floating):
-        return float(value)
-    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
-        return tuple(_number(v) for v in value)
-    return value
+def _remember(self: Any, leaves: tuple[str, ...], statics: tuple[str, ...]) -> None:
+    fields = self.__dict__
+    fields["_flat"] = tuple(fields[n] for n in leaves), tuple(fields[n] for n in statics)
 
 
-def _structure(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def _register(cls: type, leaves: tuple[str, ...], statics: tuple[str, ...]) -> None:
+    """As `jax.tree_util.register_dataclass`, except that what JAX rebuilds does not go through ``__init__``.
+
+    A spec carries its own flattened form, so that flattening it, which every call of a compiled function does, takes
+    no Python.
+    """
+    keys = tuple(GetAttrKey(name) for name in leaves)
+
+    def with_keys(self: Any) -> tuple[Any, Any]:
+        children, structure = self._flat
+        return tuple(zip(keys, children, strict=True)), structure
+
+    def rebuilt(structure: tuple[Any, ...], children: Iterable[Any]) -> Any:
+        self = object.__new__(cls)
+        self.__dict__.update(zip(leaves, children, strict=True))
+        self.__dict__.update(zip(statics, structure, strict=True))
+        self.__dict__["_flat"] = (children, structure)
+        return self
+
+    jax.tree_util.register_pytree_with_keys(cls, with_keys, rebuilt, operator.attrgetter("_flat"))
 
 
 def strong(tree: T) -> T:
@@ -88,6 +118,7 @@ def replace(spec: T, /, **changes: Any) -> T:
 
     Raises:
         TypeError: if a field does not exist; the message lists the ones that do.
+        ValueError: for a value that the field cannot have.
     """
     flat: dict[str, Any] = {}
     nested: dict[str, dict[str, Any]] = {}
@@ -97,6 +128,8 @@ def replace(spec: T, /, **changes: Any) -> T:
             nested.setdefault(head, {})[rest] = value
         else:
             flat[head] = value
+    if not hasattr(spec, "_flat"):
+        raise KindError(f"replace changes fields of a spec, such as a Tile; got {shown(spec)}")
     known = [f.name for f in dataclasses.fields(spec)]  # type: ignore[arg-type]
     for name in (*flat, *nested):
         if name not in known:
@@ -112,9 +145,11 @@ def replace(spec: T, /, **changes: Any) -> T:
 # ---------------------------------------------------------------------------------------- checks
 
 
-def is_concrete(value: Any) -> bool:
-    """Whether ``value`` is a plain Python number (the only thing a spec may judge)."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def elements(value: Any) -> Iterator[Any]:
+    """The numbers and arrays of a field that has one or several; nothing for None."""
+    for v in value if isinstance(value, tuple) else (value,):
+        if is_real(v):
+            yield v
 
 
 def check_range(
@@ -122,18 +157,16 @@ def check_range(
 ) -> None:
     """Raise ``ValueError`` unless the number ``owner.name`` is finite and in [low, high] (above low if strict).
 
-    Tuples are checked element by element; arrays, tracers and None pass.
+    Tuples and arrays are checked element by element, tracers inside `crossjax.checks`; None passes.
     """
-    value = getattr(owner, name)
-    for v in value if isinstance(value, tuple) else (value,):
-        if not is_concrete(v):
-            continue
-        below = v <= low if strict else v < low
-        if not math.isfinite(v) or below or v > high:
-            bounds = [f"{'>' if strict else '≥'} {low:g}"] if low > -math.inf else []
-            bounds += [f"≤ {high:g}"] if high < math.inf else []
-            wanted = " and ".join(bounds) or "finite"
-            raise ValueError(f"{type(owner).__name__}.{name} must be {wanted}, got {v:g}")
+    for v in elements(getattr(owner, name)):
+        ensure_range(f"{type(owner).__name__}.{name}", v, low=low, high=high, strict=strict)
+
+
+def check_order(owner: object, low: str, high: str, *, strict: bool = False) -> None:
+    """Raise ``ValueError`` unless the number ``owner.low`` is at most ``owner.high`` (below it if strict)."""
+    wanted = f"{type(owner).__name__}.{low} must be {'below' if strict else 'at most'} {high}"
+    ensure(lambda a, b: (a < b) if strict else (a <= b), wanted, getattr(owner, low), getattr(owner, high))
 
 
 def check_choice(owner: object, name: str, choices: tuple[Any, ...]) -> None:

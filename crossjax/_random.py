@@ -22,6 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from crossjax._checks import check_key
+
 
 def seeded(seed: int) -> Array:
     """The key of a run's seed.
@@ -36,12 +38,16 @@ def seeded(seed: int) -> Array:
 
 def named(key: Array, name: str) -> Array:
     """The key for one named effect: two effects never share draws, and switching one off moves no other's."""
-    return _derive(key, np.uint32(zlib.crc32(name.encode(errors="backslashreplace"))), np.uint32(_NAMED))
+    return _derive(key, np.uint32(_word(name)), np.uint32(_NAMED))
 
 
 def all_named(key: Array, names: Sequence[str]) -> Array:
     """The keys for several names, stacked."""
-    return _derive(key, np.asarray([zlib.crc32(name.encode(errors="backslashreplace")) for name in names], np.uint32), np.uint32(_NAMED))
+    return _derive(key, np.asarray([_word(name) for name in names], np.uint32), np.uint32(_NAMED))
+
+
+def _word(name: str) -> int:
+    return zlib.crc32(name.encode(errors="backslashreplace"))
 
 
 def numbered(key: Array, n: Array | int) -> Array:
@@ -58,9 +64,14 @@ _NAMED, _NUMBERED, _SPLIT = 0x243F6A88, 0x85A308D3, 0x13198A2E  # three kinds th
 _APART = 0x9E3779B9
 
 
-@partial(jax.jit, inline=True)
-def _derive(key: Array, words: Array | np.ndarray, kind: np.uint32) -> Array:
+def _derive(key: Array, words: Array | np.ndarray | np.uint32, kind: np.uint32) -> Array:
     """Keys (…) for words (…): every word of a key depends on all words of the old one."""
+    check_key(key)
+    return _derived(key, words, kind)
+
+
+@partial(jax.jit, inline=True)
+def _derived(key: Array, words: Array | np.ndarray | np.uint32, kind: np.uint32) -> Array:
     typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     old = jax.random.key_data(key) if typed else key
     state = _mix(jnp.asarray(words) + kind)

@@ -10,13 +10,15 @@ import jax
 import numpy as np
 from jax import Array
 
+from crossjax._kinds import door
 from crossjax._pytree import replace
 from crossjax._random import normal
-from crossjax.circuits.converters import percentile_range
+from crossjax.circuits.converters import check_percentile, percentile_range
 from crossjax.tiles.mvm import as_inputs, line_sums, signals
 from crossjax.tiles.tile import Tile, check_weights, ideal_lines, normalise
 
 
+@door
 def calibrate_ranges(tile: Tile, weights: Array, x: Array, percentile: float = 99.995) -> Tile:
     """The tile with converter ranges that hold ``percentile`` % of what inputs ``x`` cause in it.
 
@@ -32,6 +34,7 @@ def calibrate_ranges(tile: Tile, weights: Array, x: Array, percentile: float = 9
     Raises:
         ValueError: for a percentile out of range, weights that are not a matrix, or a wrong inner dimension.
     """
+    check_percentile(percentile)
     weights = check_weights(weights)
     shape = (weights.shape[0], weights.shape[1])
     flat = as_inputs(x, shape).reshape(-1, shape[0])
@@ -54,6 +57,7 @@ def _with_adc_range(tile: Tile, weights: Array, x: Array, percentile: float) -> 
     return replace(tile, **{"adc.range": percentile_range(sums[..., used], percentile)})
 
 
+@door
 def typical_ranges(tile: Tile, weights: Array, percentile: float = 99.995, vectors: int = 1024) -> Tile:
     """The tile with an ADC range for these weights and Gaussian inputs of a third of the DAC's range.
 
@@ -67,6 +71,9 @@ def typical_ranges(tile: Tile, weights: Array, percentile: float = 99.995, vecto
     Raises:
         ValueError: as `calibrate_ranges`.
     """
+    if vectors < 1:
+        raise ValueError(f"vectors must be at least 1, got {vectors}")
+    check_percentile(percentile)
     weights = check_weights(weights)
     full = 1.0 if tile.dac is None or tile.dac.scaling != "fixed" else tile.dac.range
     x = normal(jax.random.key(0), (vectors, weights.shape[0])) * (full / 3.0)

@@ -7,7 +7,10 @@ from typing import Any
 
 from jax import lax
 
+from crossjax._kinds import door
 
+
+@door
 def stream(f: Callable[[Any], Any], chips: Any, *, batch: int = 1) -> Any:
     """``jax.vmap(f)(chips)``, computed ``batch`` chips at a time: memory for a batch, results for all.
 

@@ -9,30 +9,37 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from crossjax import devices
+from crossjax._checks import ensure_range
+from crossjax._kinds import door
 from crossjax.circuits.converters import ADC, DAC
 from crossjax.circuits.wires import StaticDrop
 from crossjax.tiles.cells import Pairs
 from crossjax.tiles.tile import Tile
 
 
+@door
 def ideal(rows: int = 512, cols: int = 512) -> Tile:
     """No non-ideality at all: the plain matrix product, through the same code."""
     return Tile(rows, cols, device=devices.ideal(), compensation=None)
 
 
+@door
 def pcm(g_max: float = 25.0, rows: int = 512, cols: int = 512) -> Tile:
     """One pair of statistical PCM devices per weight, no converters: the devices alone (Joshi 2020, Rasch 2023)."""
     return Tile(rows, cols, device=devices.pcm(g_max))
 
 
+@door
 def pcm_msp_lsp(F: float = 2.0, g_max: float = 25.0, split: str = "lsp_first") -> Tile:
     """Two pairs of statistical PCM devices per weight, the most significant one worth F times the other.
 
     Mackin et al., Nat. Commun. 13:3765 (2022) find F = 2 and the least significant pair first best.
     """
+    ensure_range("F", F, low=1)
     return Tile(512, 512, device=devices.pcm(g_max), cell=Pairs((F, 1.0), split))
 
 
+@door
 def hermes(devices_per_polarity: int = 2, *, gain: float | None = None) -> Tile:
     """IBM's HERMES core: 256 × 256 cells of four PCM devices, 8-bit PWM inputs, one 420-level ADC per column.
 
@@ -65,6 +72,7 @@ def hermes(devices_per_polarity: int = 2, *, gain: float | None = None) -> Tile:
     )
 
 
+@door
 def standard(rows: int = 512, cols: int = 512, *, ir_drop: bool = False) -> Tile:
     """The "standard" inference model of Rasch et al., Nat. Commun. 14:5282 (2023): PCM with its periphery.
 
@@ -91,6 +99,7 @@ PRESETS: dict[str, Callable[..., Tile]] = {
 }
 
 
+@door
 def get(name: str) -> Tile:
     """A preset by its name (the command line's ``--tile``).
 

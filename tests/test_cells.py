@@ -114,7 +114,7 @@ def test_significance_can_be_swept_and_differentiated():
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: Pairs(()), "at least one pair"),
+        (lambda: Pairs(()), "Pairs.factors must be one or more numbers"),
         (lambda: Pairs((1.0, 2.0)), "most significant"),
         (lambda: Pairs((1.0, -1.0)), "must be > 0"),
         (lambda: Pairs(split="random"), "'lsp_first'"),

@@ -437,7 +437,7 @@ def test_times_of_any_number_type_are_checked(key):
 def test_impossible_tiles_are_refused():
     with pytest.raises(ValueError, match="room for weights"):
         cx.Tile(4, 1, cell=cx.SharedReference())
-    with pytest.raises(ValueError, match="one number for all columns"):
+    with pytest.raises(ValueError, match=r"ADC\.range must be a number, got"):
         cx.ADC(range=[5.0] * 3)
 
 
@@ -454,8 +454,12 @@ def test_the_error_of_weights_of_any_scale_is_the_same(key, power):
 
 
 def nan_at(path):
-    """The HERMES preset with a NaN at one of its numbers."""
-    return cx.replace(cx.presets.hermes(), **{path: jnp.asarray(np.nan)})
+    """The HERMES preset with a NaN at one of its numbers, as a transformation can leave it."""
+
+    def spoil(where, leaf):
+        return jnp.asarray(np.nan) if jax.tree_util.keystr(where).startswith("." + path) else leaf
+
+    return jax.tree_util.tree_map_with_path(spoil, cx.presets.hermes())
 
 
 @pytest.mark.parametrize(
@@ -463,11 +467,7 @@ def nan_at(path):
 )
 @pytest.mark.parametrize("how", [cx.OneShot(), cx.Iterative(iterations=2), cx.GDP(iterations=2, batch=8)])
 def test_a_nan_in_the_hardware_is_not_a_perfect_chip(key, path, how):
-    tile, w = cx.presets.hermes(), gaussian(0, (8, 4))
-    if path.endswith("coefficients"):
-        tile = cx.replace(tile, **{path: tuple(jnp.asarray(np.nan) for _ in range(4))})
-    else:
-        tile = nan_at(path)
+    tile, w = nan_at(path), gaussian(0, (8, 4))
     chip, history = cx.program(key, tile, w, how)
     assert not float(cx.mvm_error(key, tile, chip, w)) < 1.0, path
     if path != "device.flicker.t_read":

@@ -166,3 +166,40 @@ def test_training_for_the_chip_pays_on_the_chip(data):
 
         scores.append(float(jnp.mean(jax.vmap(accuracy)(jax.random.split(jax.random.key(1), 20)))))
     assert scores[1] > scores[0] + 0.03 and scores[1] > 0.75
+
+
+def test_a_checkpoint_resumes_its_own_run_only(data, tmp_path):
+    """Whatever a run follows from is in its fingerprint, and nothing else is."""
+
+    def run(key=0, x=data[0], y=data[1], rate=0.1, batch=64, seed=0, noise=0.1, steps=2, scale=1.0, **options):
+        model = nn.to_analog(
+            nn.models.MLP((64, 10), rngs=nnx.Rngs(seed)), cx.replace(cx.presets.ideal(), noise=noise), report=None
+        )
+        return training.fit(
+            jax.random.key(key), model, (x, y), optax.sgd(optax.cosine_decay_schedule(rate, 50)), steps=steps,
+            batch=batch, prepare=lambda k, x: x * scale, checkpoints=tmp_path / "run", progress=False, **options,
+        )  # fmt: skip
+
+    run()
+    for change, what in (
+        ({"key": 1}, "another key"),
+        ({"x": data[0] + 1e-3}, "another data"),
+        ({"y": (data[1] + 1) % 10}, "another data"),
+        ({"batch": 32}, "another batch"),
+        ({"rate": 0.2}, "another optimiser"),
+        ({"seed": 1}, "another starting numbers"),
+        ({"noise": 0.2}, "another starting numbers, tile"),
+        ({"noise": None}, "tile"),
+        ({"scale": 2.0}, "another loss or prepare"),
+    ):
+        with pytest.raises(ValueError, match=f"is of another run, with .*{what.removeprefix('another ')}"):
+            run(**change)
+    run(remat=True, every=7, label="the same run")
+
+
+def test_labels_beyond_the_outputs_are_refused(data):
+    with pytest.raises(ValueError, match="labels go up to 9, and the network has 4 outputs"):
+        train(data, nn.models.MLP((64, 4), rngs=nnx.Rngs(0)), 1)
+    for labels in (data[1].astype(float), data[1] - 1, data[1][:, None]):
+        with pytest.raises(ValueError, match="labels"):
+            train((data[0], labels), network(), 1)

@@ -15,6 +15,8 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, lax
 
+from crossjax._checks import ensure
+from crossjax._kinds import door
 from crossjax._numerics import clip_inside, quantize, round_through
 from crossjax._pytree import check_choice, check_count, check_range, spec, static
 from crossjax._random import named, normal
@@ -173,8 +175,7 @@ class ADC:
     def _check(self) -> None:
         _check_resolution(self)
         check_range(self, "range", low=0, strict=True)
-        if isinstance(self.range, tuple):
-            raise ValueError("ADC.range is one number for all columns, not a sequence")
+        check_range(self, "integration", low=0, strict=True)
         for name in ("gain", "offset", "inl"):
             check_range(self, name, low=0)
         check_choice(self, "on_saturation", ("clip", "halve"))
@@ -225,6 +226,7 @@ class ADC:
         return 2.0 ** jnp.clip(jnp.ceil(jnp.log2(jnp.maximum(excess, 1.0))), 0.0, 10.0)
 
 
+@door
 def percentile_range(values: Array, percentile: float = 99.995) -> Array:
     """The range that holds ``percentile`` % of the magnitudes of ``values`` (never 0).
 
@@ -233,10 +235,14 @@ def percentile_range(values: Array, percentile: float = 99.995) -> Array:
     Raises:
         ValueError: for a percentile outside (0, 100].
     """
-    if not 0 < percentile <= 100:
-        raise ValueError(f"percentile must be in (0, 100], got {percentile:g}")
+    check_percentile(percentile)
     largest = jnp.percentile(jnp.abs(values), percentile, method="higher")
     return jnp.where(largest > 0, largest, 1.0)
 
 
-__all__ = ["ADC", "DAC", "ColumnSpread", "levels_of", "percentile_range"]
+def check_percentile(percentile: float) -> None:
+    """Raise ``ValueError`` unless it is in (0, 100]."""
+    ensure(lambda p: (p > 0) & (p <= 100), "percentile must be in (0, 100]", percentile)
+
+
+__all__ = ["ADC", "DAC", "ColumnSpread", "check_percentile", "levels_of", "percentile_range"]

@@ -18,6 +18,8 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from crossjax._checks import KindError, as_array, checking, ensure, is_finite, is_real, is_traced
+
 DRIVES, SENSES = ("left", "right", "both"), ("bottom", "top", "both")
 
 SIEMENS = 1e-3  # µS: nobody's largest device conducts 1 nS, and nobody's conducts 1 mS, which is 1e-3 in siemens
@@ -93,9 +95,16 @@ def _ends(name: str, value: ArrayLike, lines: int, kind: str, dtype: np.dtype) -
 
 def check_numbers(name: str, value: ArrayLike, unit: str, low: float | None = None, infinite: bool = False) -> None:
     """Raise ValueError for concrete numbers that are NaN, infinite (if that is not allowed) or below ``low``."""
-    if isinstance(value, jax.core.Tracer):
+    if is_traced(value):
+        if not is_real(value):
+            raise KindError(f"{name} must be real numbers, got {value.dtype}")
+        if checking():
+            good = (lambda v: v == v) if infinite else is_finite
+            ensure(good, f"{name} must not be NaN{'' if infinite else ' or infinite'}", value)
+            if low is not None:
+                ensure(lambda v: v >= low, f"{name} must be ≥ {low:g} {unit}", value)
         return
-    a = np.asarray(value)
+    a = as_array(name, value)
     wrong = np.isnan(a) if infinite else ~np.isfinite(a)
     if wrong.any():
         raise ValueError(f"{name} has {int(wrong.sum())} values that are NaN{'' if infinite else ' or infinite'}")
@@ -108,7 +117,7 @@ def check_conductances(g: ArrayLike, question: bool = True) -> Array:
 
     Warns (`UserWarning`) of conductances that look like siemens: the largest is below 1e-3 µS, and not 0.
     """
-    a = jnp.asarray(g)
+    a = jnp.asarray(g if is_traced(g) else as_array("g", g))
     if a.ndim != 2 or a.size == 0:
         raise ValueError(
             f"g must be a matrix of conductances (rows, cols), got shape {a.shape}; use jax.vmap for batches"
@@ -124,6 +133,15 @@ def check_conductances(g: ArrayLike, question: bool = True) -> Array:
                 stacklevel=3,
             )
     return a if jnp.issubdtype(a.dtype, jnp.floating) else a.astype(jnp.zeros(()).dtype)
+
+
+def check_voltages(v: ArrayLike, g: Array) -> Array:
+    """Finite voltages (…, M) of the word lines of conductances (M, N), or a ``ValueError``."""
+    check_numbers("v", v, "V")
+    v = jnp.asarray(v, g.dtype)
+    if v.ndim < 1 or v.shape[-1] != g.shape[0]:
+        raise ValueError(f"v must end in {g.shape[0]} voltages for {g.shape} conductances, got shape {v.shape}")
+    return v
 
 
 def flips(drive: str, sense: str) -> tuple[bool, bool]:

@@ -15,9 +15,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.core
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from crossjax._checks import ensure_range
+from crossjax._kinds import door
 from crossjax._numerics import ratio
 from crossjax.circuits import newton, nodal
 from crossjax.circuits.conjugate import device_voltages
@@ -26,6 +29,7 @@ from crossjax.circuits.lines import (
     beyond,
     check_conductances,
     check_numbers,
+    check_voltages,
     drop,
     flips,
     in_double,
@@ -63,6 +67,7 @@ class Solution(NamedTuple):
     iterations: Array
 
 
+@door
 def solve(
     g: ArrayLike, v: ArrayLike, r_word: ArrayLike, r_bit: ArrayLike, *, r_driver: ArrayLike | None = None,
     r_sense: ArrayLike | None = None, v_sense: ArrayLike = 0.0, drive: str = "left", sense: str = "bottom",
@@ -97,11 +102,15 @@ def solve(
         UserWarning: if the conductances look like siemens (the largest is below 1e-3 µS).
     """
     a = check_conductances(g)
-    check_numbers("v", v, "V")
     check_numbers("v_sense", v_sense, "V")
-    v = jnp.asarray(v, a.dtype)
-    if v.ndim < 1 or v.shape[-1] != a.shape[0]:
-        raise ValueError(f"v must end in {a.shape[0]} voltages for {a.shape} conductances, got shape {v.shape}")
+    v = check_voltages(v, a)
+    if np.shape(v_sense) not in ((), (a.shape[1],)):
+        raise ValueError(f"v_sense must be a number or one per bit line ({a.shape[1]},), got shape {np.shape(v_sense)}")
+    for name, count in (("max_iterations", max_iterations), ("max_newton", max_newton)):
+        if count < 1:
+            raise ValueError(f"{name} must be at least 1, got {count}")
+    if tolerance is not None:
+        ensure_range("tolerance", float(tolerance) if np.ndim(tolerance) == 0 else np.nan, low=0, strict=True)
     shape = (a.shape[0], a.shape[1])
     net = network(shape, r_word, r_bit, r_driver, r_sense, drive, sense, a.dtype)
     if tolerance is None:

@@ -22,12 +22,13 @@ from collections.abc import Callable
 from functools import partial
 
 import jax
-import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from crossjax._checks import as_array, ensure_range, is_traced
+from crossjax._kinds import door
 from crossjax._pytree import check_choice, check_range, spec, static
 from crossjax.circuits import nodal, star
 from crossjax.circuits.laws import CubicLaw, SinhLaw
@@ -37,6 +38,7 @@ from crossjax.circuits.lines import (
     Network,
     beyond,
     check_conductances,
+    check_voltages,
     drop,
     flips,
     mended,
@@ -100,6 +102,7 @@ class Wires:
 # ------------------------------------------------------------------------- the whole linear map
 
 
+@door
 def effective_conductance(
     g: ArrayLike, r_word: ArrayLike, r_bit: ArrayLike, *, r_driver: ArrayLike | None = None,
     r_sense: ArrayLike | None = None, drive: str = "left", sense: str = "bottom",
@@ -193,6 +196,7 @@ def _merged(g: Array, net: Network) -> Array:
     return current.T
 
 
+@door
 def currents(
     g: ArrayLike, v: ArrayLike, r_word: ArrayLike, r_bit: ArrayLike, *, method: str = "auto", **ends: object
 ) -> Array:
@@ -208,7 +212,7 @@ def currents(
     """
     if method not in ("auto", "map", "iterative"):
         raise ValueError(f"method must be 'auto', 'map' or 'iterative', got {method!r}")
-    v = jnp.asarray(v)
+    v = check_voltages(v, check_conductances(g))
     few = v.size // max(v.shape[-1], 1) * 16 <= v.shape[-1]
     solver_only = {"law", "tolerance", "max_iterations", "max_newton", "v_sense"} & set(ends)
     if method == "iterative" or (method == "auto" and (few or solver_only)):
@@ -219,6 +223,7 @@ def currents(
 # ------------------------------------------------------------------------------- approximations
 
 
+@door
 def first_order_conductance(g: ArrayLike, r_word: float, r_bit: float) -> Array:
     """G_eff to first order in the resistances: every current as without wires, the drops it causes subtracted.
 
@@ -226,10 +231,11 @@ def first_order_conductance(g: ArrayLike, r_word: float, r_bit: float) -> Array:
     64, 2.4 % at 128 (without any correction 1.0, 3.7 and 15 %). The error grows with the square of r.
     """
     a = check_conductances(g)
-    for r in (r_word, r_bit):
-        if not isinstance(r, jax.core.Tracer) and np.isinf(r).any():
+    for name, r in (("r_word", r_word), ("r_bit", r_bit)):
+        if not is_traced(r) and np.isinf(as_array(name, r)).any():
             raise ValueError(
-                "first_order_conductance is for small resistances, not broken lines: effective_conductance"
+                f"{name} is infinite: first_order_conductance is for small resistances, not broken lines; "
+                "effective_conductance takes both"
             )
     net = network((a.shape[0], a.shape[1]), r_word, r_bit, None, None, "left", "bottom", a.dtype)
     unit = jnp.broadcast_to(jnp.eye(a.shape[0], dtype=a.dtype)[..., None], (a.shape[0], *a.shape))
@@ -237,6 +243,7 @@ def first_order_conductance(g: ArrayLike, r_word: float, r_bit: float) -> Array:
     return jnp.sum(a * (unit - word - bit), axis=-2)
 
 
+@door
 def rasch_drop(w: Array, x: Array, *, segment: float = 0.35, g_max: float = 5.0) -> Array:
     """Outputs x @ w with the polynomial IR drop of Rasch et al., Nat. Commun. 14:5282 (2023): bit lines only.
 
@@ -250,6 +257,10 @@ def rasch_drop(w: Array, x: Array, *, segment: float = 0.35, g_max: float = 5.0)
         w: normalised weights (n, cols); x: normalised inputs (…, n).
         segment: resistance of one segment, Ω; g_max: µS.
     """
+    w, x = (a if is_traced(a) else jnp.asarray(as_array(n, a)) for n, a in (("w", w), ("x", x)))
+    if w.ndim != 2 or x.ndim < 1 or x.shape[-1] != w.shape[0] or 0 in w.shape:
+        raise ValueError(f"w must be a matrix (n, cols) and x inputs (…, n), got shapes {w.shape} and {x.shape}")
+    ensure_range("g_max", g_max, low=0)
     return StaticDrop(segment, g_max).sums(lambda x, w: x @ w, x, w)
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from crossjax._numerics import clip_inside
-from crossjax._pytree import check_range, replace, spec, static
+from crossjax._pytree import check_count, check_order, check_range, replace, spec, static
 from crossjax._random import named, normal
 from crossjax.devices.faults import Faults, Stuck
 from crossjax.devices.noise import ByPulses, Drift, FlickerNoise, ProgrammingError, ReadNoise
@@ -77,8 +77,8 @@ class Device:
     def _check(self) -> None:
         check_range(self, "g_max", low=0, strict=True)
         check_range(self, "g_min", low=0)
-        if isinstance(self.g_min, float) and isinstance(self.g_max, float) and self.g_min >= self.g_max:
-            raise ValueError(f"Device.g_min ({self.g_min:g} µS) must be below g_max ({self.g_max:g} µS)")
+        check_order(self, "g_min", "g_max", strict=True)
+        check_count(self, "parallel")
         if isinstance(self.programming, ByPulses) and isinstance(getattr(self.write, "error", None), OwnError):
             raise ValueError(
                 "a Device known by its pulses only (programming=ByPulses()) has no programming error to lend to its "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import Array
 
+from crossjax._checks import ensure
 from crossjax._pytree import check_range, spec
 from crossjax._random import named, uniform
 
@@ -37,8 +38,7 @@ class Faults:
         for name in ("low", "high", "anywhere"):
             check_range(self, name, low=0, high=1)
         total = self.low + self.high + self.anywhere
-        if isinstance(total, float) and total > 1:
-            raise ValueError(f"the fault probabilities sum to {total:g}; together they must be ≤ 1")
+        ensure(lambda p: p <= 1 + 1e-6, "the fault probabilities sum to {}; together they must be ≤ 1", total)
 
     @property
     def device_yield(self) -> float:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from crossjax._checks import ensure_range
+from crossjax._kinds import door
 from crossjax.devices.device import Device
 from crossjax.devices.laws import ClippedPower, Constant, Law, Polynomial
 from crossjax.devices.noise import PowerLawDrift, ProgrammingError
 
 
+@door
 def ideal(g_max: float = 25.0) -> Device:
     """A device that does what it is told."""
     return Device(g_max=g_max)
 
 
+@door
 def noisy(
     g_max: float = 25.0,
     *,
@@ -33,8 +37,12 @@ def noisy(
         t_0: seconds between programming and the first read.
 
     Raises:
-        ValueError: for an unknown dependence or distribution.
+        ValueError: for an unknown dependence or distribution, or a number that is negative (0, for g_max and t_0).
     """
+    ensure_range("g_max", g_max, low=0, strict=True)
+    ensure_range("sigma", sigma, low=0)
+    ensure_range("drift", 0.0 if drift is None else drift, low=0)
+    ensure_range("t_0", t_0, low=0, strict=True)
     laws: dict[str, Law] = {
         "independent": Constant(sigma * g_max),
         "proportional": Polynomial((0.0, sigma * g_max)),

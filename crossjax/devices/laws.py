@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from crossjax._numerics import ratio, safe_log
-from crossjax._pytree import spec
+from crossjax._pytree import check_order, check_range, spec
 
 Law = Callable[[Array], Array]
 
@@ -48,6 +48,9 @@ class ClippedLog:
     offset: float
     low: float
     high: float
+
+    def _check(self) -> None:
+        check_order(self, "low", "high")
 
     def __call__(self, x: Array) -> Array:  # noqa: D102
         return jnp.clip(self.slope * safe_log(x) + self.offset, self.low, self.high)
@@ -104,6 +107,9 @@ class Relative:
 
     law: Law
     g_ref: float
+
+    def _check(self) -> None:
+        check_range(self, "g_ref", low=0, strict=True)
 
     def __call__(self, x: Array) -> Array:  # noqa: D102
         return ratio(self.law(x), self.g_ref * x, 0.0)

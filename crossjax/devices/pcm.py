@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from crossjax._checks import ensure_range
+from crossjax._kinds import door
 from crossjax.devices.device import Device
 from crossjax.devices.laws import Branches, ClippedLog, ClippedPower, Constant, Polynomial
 from crossjax.devices.noise import ByPulses, FlickerNoise, PowerLawDrift, ProgrammingError, ReadNoise
 from crossjax.devices.writes import MeltQuench, SetPulses
 
 
+@door
 def pcm(g_max: float = 25.0, *, reset_zero: bool = False) -> Device:
     """Doped-GST mushroom-cell PCM, 90 nm: the statistical model of a million devices.
 
@@ -39,6 +42,7 @@ def pcm(g_max: float = 25.0, *, reset_zero: bool = False) -> Device:
     )
 
 
+@door
 def hermes(devices_per_polarity: int = 2, *, reset_zero: bool = False) -> Device:
     """PCM of IBM's 14 nm HERMES core: one or two devices in parallel on each polarity.
 
@@ -77,6 +81,7 @@ def hermes(devices_per_polarity: int = 2, *, reset_zero: bool = False) -> Device
     )
 
 
+@door
 def pcm_pulsed(g_max: float = 20.0) -> Device:
     """PCM at pulse level: accumulating SET pulses and RESET, g in [0.1, g_max] µS.
 
@@ -86,6 +91,7 @@ def pcm_pulsed(g_max: float = 20.0) -> Device:
     Args:
         g_max: where conductance is clipped, µS; the published model clips at 20, and 20 pulses reach 9.4.
     """
+    ensure_range("g_max", g_max, low=0.1, strict=True)
     a, b = 0.03, 0.13
     return Device(
         g_max=g_max,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from crossjax._kinds import door
 from crossjax.devices.device import Device
 from crossjax.devices.laws import ClippedLine, ClippedLog, Polynomial, Relative
 from crossjax.devices.noise import FlickerNoise, LogRelaxation, ProgrammingError
@@ -15,6 +16,7 @@ _WAN = {
 }
 
 
+@door
 def reram_wan(g_max: float = 40.0, *, after: str = "1 s") -> Device:
     """HfO₂ RRAM of the NeuRRAM chip: σ of the conductance a given time after write-verify.
 
@@ -46,6 +48,7 @@ def reram_milo() -> Device:
 _CMO = {0.2: (0.00081107, 0.00106879), 2.0: (0.0112185391, 0.01129027418)}
 
 
+@door
 def reram_cmo(*, acceptance: float = 0.2) -> Device:
     """CMO/HfOₓ RRAM, 9 to 88.19 µS: programming error, relaxation and 1/f noise, from 1 s after programming.
 
@@ -66,7 +69,7 @@ def reram_cmo(*, acceptance: float = 0.2) -> Device:
         ValueError: for another acceptance.
     """
     if acceptance not in _CMO:
-        raise ValueError(f"CMO RRAM was programmed to within 0.2 or 2 % of the target; got {acceptance!r}")
+        raise ValueError(f"acceptance must be 0.2 or 2 % of the target, as CMO RRAM was programmed; got {acceptance!r}")
     g_max, noise = 88.19, 0.0277316483
     c0, c1 = _CMO[acceptance]
     absolute = ClippedLog(noise / math.log(10.0), noise * math.log10(g_max), 0.0, 1.0)  # µS; 1 is out of reach

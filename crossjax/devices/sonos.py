@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from crossjax._checks import ensure
+from crossjax._kinds import door
 from crossjax.devices.device import Device
 from crossjax.devices.laws import Saturating, Squared
 from crossjax.devices.noise import ProgrammingError, ReadNoise
@@ -10,6 +12,7 @@ NA_PER_US = 100.0
 """Read current per conductance: 0.1 V, the read voltage at which CrossSim's 1600 nA are its 16 µS."""
 
 
+@door
 def sonos(i_max: float = 1600.0) -> Device:
     """40 nm SONOS, right after programming; conductance is read current at 0.1 V, so 1600 nA are 16 µS.
 
@@ -29,8 +32,8 @@ def sonos(i_max: float = 1600.0) -> Device:
     Raises:
         ValueError: for a current outside (0, 3200] nA.
     """
-    if not 0 < i_max <= 3200:
-        raise ValueError(f"SONOS currents are fitted up to 3200 nA: i_max must be in (0, 3200], got {i_max:g}")
+    fitted = "SONOS currents are fitted up to 3200 nA: i_max must be in (0, 3200]"
+    ensure(lambda i: (i > 0) & (i <= 3200), fitted, i_max)
     g_max = i_max / NA_PER_US
     error = Saturating(19.88665 / NA_PER_US, i_max / 176.3115)
     noise = Saturating(12.58037 / NA_PER_US, i_max / 215.36557)

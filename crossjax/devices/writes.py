@@ -180,6 +180,7 @@ class SetPulses:
         check_range(self, "decay", low=0, strict=True)
         check_range(self, "g_low", low=0)
         check_range(self, "reset_spread", low=0)
+        check_range(self, "spread", low=0)
         check_count(self, "max_pulses")
 
     def start(self, key: Array, shape: tuple[int, ...], g_min: Scalar, g_max: Scalar) -> tuple[Array, Array]:

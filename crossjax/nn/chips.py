@@ -15,9 +15,12 @@ from typing import Any
 import jax
 import jax.core
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import Array, lax
 
+from crossjax._checks import KindError, as_array, ensure, is_array, is_traced
+from crossjax._kinds import door
 from crossjax._pytree import replace
 from crossjax._random import named, numbered, split
 from crossjax.nn.convert import Model, advance, calibrate, layers, matrices, ops, set_key, with_typical_ranges
@@ -27,6 +30,7 @@ from crossjax.programming import program as program_matrix
 from crossjax.tiles.mvm import read as read_chip
 
 
+@door
 def program(
     key: Array,
     model: Model,
@@ -51,8 +55,7 @@ def program(
     Raises:
         ValueError: for weights that are not finite, a network without tiles, or an unknown choice of ranges.
     """
-    if ranges not in ("calibrate", "keep"):
-        raise ValueError(f"ranges must be 'calibrate' or 'keep', got {ranges!r}")
+    _check_ranges(ranges)
     if data is not None:
         model = calibrate(model, *data)
     elif ranges == "calibrate":
@@ -80,6 +83,12 @@ def program(
     return chip, histories
 
 
+def _check_ranges(ranges: str) -> None:
+    if ranges not in ("calibrate", "keep"):
+        raise ValueError(f"ranges must be 'calibrate' or 'keep', got {ranges!r}")
+
+
+@door
 def read(key: Array, model: Model, t: Array | float = 0.0, *, compensate: bool = True) -> Model:
     """A copy of a programmed network that conducts as it does ``t`` seconds after its first read.
 
@@ -99,13 +108,14 @@ def read(key: Array, model: Model, t: Array | float = 0.0, *, compensate: bool =
         if op.chip is None:
             raise ValueError(f"layer {name!r} is not programmed: call crossjax.nn.program(key, model) first")
         tile, chips = op.hardware(), op.chip.get_value()
-        chips = chips if compensate else replace(chips, reference=None)
+        tile = tile if compensate else replace(tile, compensation=None)
         keys = split(named(named(key, "reading"), name), chips.scale.shape[0])
         op.reading = Conducting(jax.vmap(lambda k, c, tile=tile: read_chip(k, tile, c, t))(keys, chips))
     set_key(now, named(key, "noise"))
     return now
 
 
+@door
 def adabs(model: Model, batches: Array, *, floor: float = 0.015) -> Model:
     """A copy whose batch norms hold the statistics of the network as it is now: adaptive batch-norm statistics.
 
@@ -123,15 +133,17 @@ def adabs(model: Model, batches: Array, *, floor: float = 0.015) -> Model:
     Raises:
         ValueError: for a network without batch norms, no batches, or a floor outside (0, 1).
     """
-    if len(batches) == 0 or not 0 < floor < 1:
-        raise ValueError(f"adabs needs batches and a floor in (0, 1), got {len(batches)} batches and {floor}")
+    batches = batches if is_array(batches) else jnp.asarray(as_array("batches", batches))
+    count = batches.shape[0] if batches.ndim > 1 else 0
+    if count == 0 or not 0 < floor < 1:
+        raise ValueError(f"adabs needs batches (n, batch, …) and a floor in (0, 1), got {count} batches and {floor}")
     now = nnx.clone(model)
     norms = [m for _, m in nnx.iter_modules(now) if isinstance(m, nnx.BatchNorm)]
     if not norms:
         raise ValueError("adabs refreshes batch norms, and this network has none")
     kept = [norm.momentum for norm in norms]
     for norm in norms:
-        norm.momentum = floor ** (1.0 / len(batches))
+        norm.momentum = floor ** (1.0 / count)
         norm.use_running_average = False
     graph, stats, rest = nnx.split(now, nnx.BatchStat, ...)
 
@@ -140,16 +152,29 @@ def adabs(model: Model, batches: Array, *, floor: float = 0.015) -> Model:
         for op in ops(trained):  # noise of its own, not what the same batch of a test will meet
             op.key.set_value(named(op.key.get_value(), "adabs"))
         advance(trained, at[0])
-        trained(at[1])  # type: ignore[operator]
+        _call(trained, at[1])
         return nnx.state(trained, nnx.BatchStat), None
 
-    nnx.update(now, lax.scan(step, stats, (jnp.arange(len(batches)), batches))[0])
+    nnx.update(now, lax.scan(step, stats, (jnp.arange(count), batches))[0])
     for norm, momentum in zip(norms, kept, strict=True):
         norm.momentum = momentum
         norm.use_running_average = True
     return now
 
 
+def _call(model: Any, batch: Array) -> None:
+    """Call a network with one of several batches, or say that the axis of batches, or of the batch, is missing."""
+    hint = f"adabs calls the network with one of the batches (n, batch, …) at a time, here of shape {batch.shape}"
+    try:
+        found = model(batch)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{hint}, which it does not take: {' '.join(str(error).split())[:200]}") from error
+    shape = jnp.shape(jax.tree.leaves(found)[0])
+    if len(shape) < 2 or shape[0] != batch.shape[0]:
+        raise ValueError(f"{hint}, and it gives {shape}, not one row for each example: is an axis missing?")
+
+
+@door
 def evaluate(
     key: Array,
     model: nnx.Module,
@@ -184,10 +209,11 @@ def evaluate(
     Raises:
         ValueError: for a network without tiles, no chips, no times, or a negative time.
     """
-    if chips < 1 or batch < 1 or len(times) == 0 or not all(0 <= t < math.inf for t in times):
+    if chips < 1 or batch < 1 or np.ndim(times) != 1 or not all(0 <= t < math.inf for t in times) or len(times) == 0:
         raise ValueError(
             f"evaluate needs at least one chip, a batch of at least 1 and times ≥ 0 s, got {chips}, {batch} and {times}"
         )
+    _check_ranges(ranges)
     if ranges == "calibrate":
         model, _ = with_typical_ranges(model)
     graph, state = nnx.split(model)
@@ -209,8 +235,13 @@ def evaluate(
     return run(split(key, chips), state, jnp.asarray(times, jnp.zeros(()).dtype))
 
 
-def logits(model: Any, images: Array, batch: int = 500) -> Array:
+@door
+def logits(model: nnx.Module, images: Array, batch: int = 500) -> Array:
     """Outputs for many inputs (n, …), ``batch`` at a time, each with noise of its own; what is left over goes last."""
+    images = images if is_array(images) else jnp.asarray(as_array("images", images))
+    if batch < 1 or images.ndim < 1 or images.shape[0] == 0:
+        raise ValueError(f"batch must be at least 1 and images (n, …), got {batch} and shape {images.shape}")
+    batch = min(batch, images.shape[0])
     graph, state = nnx.split(model)
 
     def some(at: tuple[Array, Array]) -> Array:
@@ -225,8 +256,20 @@ def logits(model: Any, images: Array, batch: int = 500) -> Array:
     return body if rest.shape[0] == 0 else jnp.concatenate([body, some((jnp.asarray(count), rest))])
 
 
-def accuracy(model: Any, images: Array, labels: Array, batch: int = 500) -> Array:
-    """Fraction of images (n, …) whose largest output is their label (n,); NaN if an output is NaN."""
-    found = logits(model, images, min(batch, images.shape[0]))
+@door
+def accuracy(model: nnx.Module, images: Array, labels: Array, batch: int = 500) -> Array:
+    """Fraction of images (n, …) whose largest output is their label (n,); NaN if an output is NaN.
+
+    Raises:
+        ValueError: for labels that are not whole numbers, not as many as images, or not among the outputs.
+    """
+    found = logits(model, images, batch)
+    labels = labels if is_traced(labels) else jnp.asarray(as_array("labels", labels))
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise KindError(f"labels must be whole numbers, got {labels.dtype}")
+    if labels.shape != found.shape[:-1]:
+        raise ValueError(f"labels must be one for every output {found.shape[:-1]}, got shape {labels.shape}")
+    classes = found.shape[-1]
+    ensure(lambda y: (y >= 0) & (y < classes), f"labels must be between 0 and {classes - 1}", labels)
     right = jnp.mean(jnp.argmax(found, axis=-1) == labels)
     return jnp.where(jnp.isnan(found).any(), jnp.nan, right)

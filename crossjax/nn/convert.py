@@ -14,8 +14,10 @@ from jax import Array
 from rich.console import Console
 from rich.table import Table
 
+from crossjax._kinds import door
 from crossjax._pytree import replace
 from crossjax._random import all_named, named, numbered
+from crossjax.circuits.converters import check_percentile
 from crossjax.compensation import typical_ranges
 from crossjax.nn.ops import ConvOp, EinsumOp, Embed, MatrixOp, Observed, Op
 from crossjax.tiles.injection import Injection
@@ -178,6 +180,7 @@ def matrices(layer: Any, op: Any) -> Array:
     return op.matrices(kernel if mask is None else kernel * mask)
 
 
+@door
 def set_key(model: nnx.Module, key: Array) -> None:
     """Give every layer a new key of its noise, in place (inside jit: of the merged model). Once a batch, to train."""
     found = list(layers(model))
@@ -201,6 +204,7 @@ def digital(model: Model) -> Model:
     return model
 
 
+@door
 def calibrate(model: Model, *inputs: Any, percentile: float = 99.995) -> Model:
     """A copy whose converters' ranges hold ``percentile`` % of what a batch of inputs causes in each layer.
 
@@ -215,6 +219,7 @@ def calibrate(model: Model, *inputs: Any, percentile: float = 99.995) -> Model:
     Raises:
         ValueError: for a network without tiles, or a percentile out of range.
     """
+    check_percentile(percentile)
     probe = nnx.clone(model)
     if not any(True for _ in ops(probe)):
         raise ValueError("this network has no layers on tiles: convert it with to_analog first")

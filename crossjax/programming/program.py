@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from crossjax._checks import as_array, checking, ensure, ensure_range, is_finite, is_traced
+from crossjax._kinds import door
 from crossjax._numerics import relative_error
 from crossjax._pytree import replace, strong
 from crossjax._random import named, split
@@ -18,12 +20,13 @@ from crossjax.programming.gdp import GDP
 from crossjax.programming.history import History, Sums, merge
 from crossjax.programming.iterative import Iterative
 from crossjax.programming.methods import Method, OneShot
-from crossjax.tiles.mvm import compensates, mvm, read, remember
+from crossjax.tiles.mvm import as_inputs, mvm, reading, remember
 from crossjax.tiles.tile import Chip, Reading, Tile, check_weights, drive, normalise, start, test_inputs
 
 METHODS: dict[str, type] = {"one-shot": OneShot, "iterative": Iterative, "gdp": GDP}
 
 
+@door
 def method(name: str) -> Method:
     """A programming method by its name, with its default hyper-parameters.
 
@@ -35,6 +38,7 @@ def method(name: str) -> Method:
     return METHODS[name]()
 
 
+@door
 def program(key: Array, tile: Tile, weights: Array | np.ndarray, method: Method = OneShot()) -> tuple[Chip, History]:
     """Build a chip for ``weights`` and program it.
 
@@ -55,18 +59,22 @@ def program(key: Array, tile: Tile, weights: Array | np.ndarray, method: Method 
         TypeError: if ``method`` is not an instance of a spec (your own: decorate it with `crossjax.spec`).
     """
     w = check_weights(weights)
-    if not dataclasses.is_dataclass(method) or jax.tree_util.all_leaves([method]):
-        raise TypeError(f"method must be a spec such as cx.GDP() (an instance, not the class), got {method!r}")
+    _check_method(method)
     tile = strong(tile)
     chip, deviation, sums = _write(key, tile, w, strong(method))
     history = merge(sums, (0,))
-    if not (compensates(tile) or sums.error2 is None):
+    if not (tile.compensated or sums.error2 is None):
         return chip, history
-    first = read(named(key, "first read"), tile, chip)
+    first = reading(named(key, "first read"), tile, chip, strong(0.0))
     if sums.error2 is None:
         error = mvm_error(named(key, "probe"), tile, first, w, vectors=128)
         history = replace(history, mvm_error=jnp.expand_dims(error, 0))
     return remember(named(key, "reference"), tile, chip, first, deviation), history
+
+
+def _check_method(method: Method) -> None:
+    if not dataclasses.is_dataclass(method) or jax.tree_util.all_leaves([method]):
+        raise TypeError(f"method must be a spec such as cx.GDP() (an instance, not the class), got {method!r}")
 
 
 @jax.jit
@@ -96,6 +104,7 @@ def _write(key: Array, tile: Tile, w: Array, method: Method) -> tuple[Chip, Arra
     return chip, drive(tile, target), sums
 
 
+@door
 def program_core(
     key: Array,
     core: Core,
@@ -128,14 +137,21 @@ def program_core(
     if not isinstance(core, Core):
         missing = [name for name in ("mvm", "pulse") if not callable(getattr(core, name, None))]
         raise TypeError(f"a core needs the methods mvm(x) and pulse(change); {type(core).__name__} lacks {missing}")
+    _check_method(method)
     w = check_weights(weights)
     largest = float(jnp.max(jnp.abs(w)))
     if largest > 1:
         raise ValueError(f"normalise the weights to [−1, 1] (largest magnitude is {largest:.3g}): 1 is a full weight")
+    for name, value in (("write_noise", write_noise), ("flicker", flicker)):
+        ensure_range(name, as_array(name, value), low=0)
+    if np.shape(write_noise) not in ((), w.shape):
+        raise ValueError(f"write_noise must be a number or one per weight {w.shape}, got {np.shape(write_noise)}")
+    ensure(lambda v: v > 0, "loudest must be > 0", loudest)
     _, sums = method.run(key, Instrument(core, write_noise, flicker), w, jnp.asarray(loudest, w.dtype))
     return merge(sums)
 
 
+@door
 def mvm_error(
     key: Array,
     tile: Tile,
@@ -160,10 +176,15 @@ def mvm_error(
         t: seconds after the first read.
         vectors: number of such inputs.
     """
-    weights = jnp.asarray(weights)
-    if x is None:
-        x = random_inputs(named(key, "inputs"), tile, weights, vectors)
-    return _error(mvm(key, tile, chip, x, t), x, weights)
+    _check_vectors(vectors)
+    weights = weights if is_traced(weights) else jnp.asarray(as_array("weights", weights))
+    if weights.shape != chip.shape:
+        raise ValueError(f"weights must have the chip's shape {chip.shape}, got {weights.shape}")
+    if checking():
+        ensure(is_finite, "weights must be finite", weights)
+    given = _random_inputs(named(key, "inputs"), strong(tile), weights, vectors) if x is None else x
+    given = as_inputs(given, chip.shape)
+    return _error(mvm(key, tile, chip, given, t), given, weights)
 
 
 @jax.jit
@@ -171,9 +192,20 @@ def _error(y: Array, x: Array, weights: Array) -> Array:
     return relative_error(y, x @ weights)
 
 
+@door
 def random_inputs(key: Array, tile: Tile, weights: Array, vectors: int) -> Array:
-    """Gaussian inputs (vectors, rows) that excite a tile without saturating its converters."""
-    return _random_inputs(key, strong(tile), jnp.asarray(weights), vectors)
+    """Gaussian inputs (vectors, rows) that excite a tile without saturating its converters.
+
+    Raises:
+        ValueError: for weights that are not a finite matrix (rows, cols), or less than one vector.
+    """
+    _check_vectors(vectors)
+    return _random_inputs(key, strong(tile), check_weights(weights), vectors)
+
+
+def _check_vectors(vectors: int) -> None:
+    if vectors < 1:
+        raise ValueError(f"vectors must be at least 1, got {vectors}")
 
 
 @partial(jax.jit, static_argnums=3)

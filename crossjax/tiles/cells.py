@@ -14,6 +14,7 @@ from typing import Protocol
 import jax.numpy as jnp
 from jax import Array
 
+from crossjax._kinds import door
 from crossjax._numerics import clip_inside, safe_sqrt
 from crossjax._pytree import check_choice, check_count, check_range, spec, static
 
@@ -86,8 +87,6 @@ class Pairs:
         check_choice(self, "split", SPLITS)
         check_count(self, "digit_levels", low=2)
         check_range(self, "factors", low=0, strict=True)
-        if len(self.factors) < 1:
-            raise ValueError("a cell needs at least one pair")
         known = [f for f in self.factors if isinstance(f, float)]
         if len(known) == len(self.factors) and known != sorted(known, reverse=True):
             raise ValueError(f"Pairs.factors must go from the most significant pair down, got {self.factors}")
@@ -173,6 +172,7 @@ class Pairs:
         return sum(pairs[1:], pairs[0]) / (self.full_scale * (g_max - g_min)) ** 2
 
 
+@door
 def bit_slices(bits: int, slices: int) -> Pairs:
     """Weights as integers in ``slices`` pairs of ``bits`` bits each (factors 2^bits apart).
 

@@ -9,25 +9,19 @@ from collections.abc import Callable
 from functools import partial
 
 import jax
-import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from crossjax._checks import as_array, checking, ensure, is_finite, is_traced
+from crossjax._kinds import door
 from crossjax._numerics import ratio, safe_sqrt
 from crossjax._pytree import replace, strong
 from crossjax._random import named, normal
 from crossjax.circuits.converters import ColumnSpread
 from crossjax.circuits.wires import StaticDrop
 from crossjax.devices.device import DeviceState
-from crossjax.tiles.tile import Chip, Reading, Reference, Tile, test_inputs
-
-
-def _check_time(t: Array | float) -> None:
-    if jnp.ndim(t) != 0:
-        raise ValueError(f"t is one time in seconds; use jax.vmap for several (got shape {jnp.shape(t)})")
-    if not isinstance(t, jax.core.Tracer) and not 0 <= t <= float(jnp.finfo(jnp.zeros(()).dtype).max):
-        raise ValueError(f"time must be finite and ≥ 0 seconds after the first read, got {float(t):g}")
+from crossjax.tiles.tile import Chip, Reading, Reference, Tile, check_chip, test_inputs
 
 
 def as_inputs(x: Array | np.ndarray, shape: tuple[int, int]) -> Array:
@@ -36,11 +30,13 @@ def as_inputs(x: Array | np.ndarray, shape: tuple[int, int]) -> Array:
     Raises:
         ValueError: for a wrong inner dimension or complex numbers.
     """
-    x = jnp.asarray(x)
+    x = x if is_traced(x) else jnp.asarray(as_array("x", x))
     if x.ndim < 1 or x.shape[-1] != shape[0]:
         raise ValueError(f"x must end in {shape[0]} rows for a {shape} matrix, got shape {x.shape}")
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         raise ValueError("inputs are complex; a crossbar multiplies real numbers")
+    if checking():
+        ensure(is_finite, "x must be finite", x)
     return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.zeros(()).dtype)
 
 
@@ -190,6 +186,7 @@ def _digitise(tile: Tile, columns: ColumnSpread | None, y: Array) -> Array:
     return y[:, :, 0]
 
 
+@door
 def mvm(key: Array, tile: Tile, chip: Chip | Reading, x: Array, t: Array | float = 0.0) -> Array:
     """Matrix-vector products of a chip: y ≈ x @ weights, as the hardware computes it.
 
@@ -208,9 +205,10 @@ def mvm(key: Array, tile: Tile, chip: Chip | Reading, x: Array, t: Array | float
     Raises:
         ValueError: for a wrong inner dimension or a negative time.
     """
+    check_chip(tile, chip)
     x = as_inputs(x, chip.shape)
-    reading = chip if isinstance(chip, Reading) else read(key, tile, chip, t)
-    return _mvm(key, strong(tile), reading, x)
+    now = chip if isinstance(chip, Reading) else reading(key, tile, chip, t)
+    return _mvm(key, strong(tile), now, x)
 
 
 @jax.jit
@@ -231,6 +229,7 @@ def scaled(tile: Tile, reading: Reading, y: Array) -> Array:
 # -------------------------------------------------------------------------------------- a chip at a time t
 
 
+@door
 def read(key: Array, tile: Tile, chip: Chip, t: Array | float = 0.0) -> Reading:
     """The chip as it conducts ``t`` seconds after its first read: drift, 1/f noise, drift compensation.
 
@@ -239,13 +238,18 @@ def read(key: Array, tile: Tile, chip: Chip, t: Array | float = 0.0) -> Reading:
     Raises:
         ValueError: for a negative or non-finite time.
     """
-    _check_time(t)
+    check_chip(tile, chip)
+    return reading(key, tile, chip, t)
+
+
+def reading(key: Array, tile: Tile, chip: Chip, t: Array | float) -> Reading:
+    """See `read`; for a chip that is known to fit its tile, and may have nothing to compare with yet."""
     tile, t = strong(tile), strong(t)
     w, variance = _conducting(key, tile, chip.cells, t, chip.shape)
-    reading = Reading(w, variance, chip.scale, chip.columns, chip.shape)
+    now = Reading(w, variance, chip.scale, chip.columns, chip.shape)
     if chip.reference is None or tile.compensation is None:
-        return reading
-    return replace(reading, scale=_compensated(key, tile, reading, chip.reference, t))
+        return now
+    return replace(now, scale=_compensated(key, tile, now, chip.reference, t))
 
 
 @partial(jax.jit, static_argnums=4)  # on its own: programming, reading and MVMs share what it compiles to
@@ -292,17 +296,12 @@ def drift_factor(key: Array, tile: Tile, reading: Reading, reference: Reference,
     return alpha if tile.reference == "ideal" else jnp.where(t == 0, 1.0, alpha)
 
 
-def compensates(tile: Tile) -> bool:
-    """Whether there is drift to compensate, and that is done."""
-    return tile.compensation is not None and not (tile.device.drift is None and tile.device.flicker is None)
-
-
 def remember(key: Array, tile: Tile, chip: Chip, first: Reading, deviation: Array) -> Chip:
     """The chip with what drift compensation is to compare with, if it drifts and is compensated.
 
     ``first`` is its first reading, ``deviation`` that of the calibration inputs (`crossjax.tiles.tile.drive`).
     """
-    if not compensates(tile):
+    if not tile.compensated:
         return chip
     if tile.reference == "ideal":
         sums = _ideal_reference(tile, chip.cells.g, chip.shape, deviation)
@@ -322,13 +321,15 @@ def _ideal_reference(tile: Tile, g: Array, shape: tuple[int, int], deviation: Ar
     return _bit_lines(tile, _calibration_inputs(tile, conducts.shape, deviation), conducts)
 
 
+@door
 def weights_at(key: Array, tile: Tile, chip: Chip, t: Array | float = 0.0) -> Array:
     """The weights (rows, cols) that the chip's conductances stand for at time ``t``, compensation included.
 
     Raises:
         ValueError: for a negative or non-finite time.
     """
-    return _weights(strong(tile), read(key, tile, chip, t))
+    check_chip(tile, chip)
+    return _weights(strong(tile), reading(key, tile, chip, t))
 
 
 @jax.jit

@@ -8,11 +8,11 @@ moment. What is computed with them is in `mvm.py`.
 
 from __future__ import annotations
 
-import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from crossjax._checks import KindError, as_array, ensure, is_finite, is_real, is_traced
 from crossjax._numerics import ratio, safe_sqrt
 from crossjax._pytree import check_choice, check_count, check_range, spec, static
 from crossjax._random import named, normal
@@ -69,6 +69,18 @@ class Tile:
         if self.cols <= self.cell.extra_columns:
             raise ValueError(f"Tile.cols must leave room for weights beside {self.cell.extra_columns} reference column")
 
+    @property
+    def hardware(self) -> tuple[str, ...]:
+        """What no chip of this tile can change about itself, in words."""
+        parts = ("cell", self.cell), ("drift", self.device.drift), ("1/f noise", self.device.flicker), ("ADC", self.adc)
+        kinds = [f"{name} {'none' if part is None else type(part).__name__}" for name, part in parts]
+        return (*kinds, f"scaling per {self.scaling}", f"{self.subtract} subtraction")
+
+    @property
+    def compensated(self) -> bool:
+        """Whether drift is compensated, because there is something to compensate."""
+        return self.compensation is not None and (self.device.drift is not None or self.device.flicker is not None)
+
     def grid(self, shape: tuple[int, int]) -> Grid:
         """How a matrix of this shape lies on tiles."""
         return Grid.cut_to(shape, self.rows, self.cols - self.cell.extra_columns)
@@ -104,6 +116,7 @@ class Chip:
         columns: the converters' spread, (down, lines, across, c').
         reference: for drift compensation; None without.
         shape: (rows, cols) of the matrix.
+        hardware: kinds of the parts that it has, see `Tile.hardware`.
     """
 
     cells: DeviceState
@@ -111,6 +124,7 @@ class Chip:
     columns: ColumnSpread | None
     reference: Reference | None
     shape: tuple[int, int] = static()
+    hardware: tuple[str, ...] = static()
 
 
 @spec
@@ -138,22 +152,69 @@ class Reading:
 def check_weights(weights: Array | np.ndarray) -> Array:
     """A finite matrix (rows, cols) in JAX's default float, or a ``ValueError`` that says what is wrong with it."""
     dtype = jnp.zeros(()).dtype
-    if not isinstance(weights, jax.core.Tracer):  # concrete numbers, even while something else is traced
-        values = np.asarray(weights)
-        if values.dtype.kind not in "fiub" and not jnp.issubdtype(values.dtype, jnp.floating):
-            raise ValueError(f"weights must be real numbers, got {values.dtype}")
+    if not is_traced(weights):  # concrete numbers, even while something else is traced
+        values = as_array("weights", weights)
         sizes = np.abs(values.astype(np.float64))
         if not np.isfinite(sizes).all():
             bad = int(np.sum(~np.isfinite(sizes)))
             raise ValueError(f"{bad} of {values.size} weights are NaN or infinite: clean them before programming")
         if sizes.max(initial=0.0) > float(jnp.finfo(dtype).max):
             raise ValueError(f"weights up to {sizes.max():.3g} do not fit {dtype}: rescale them")
+    elif is_real(weights) or weights.dtype == bool:
+        ensure(is_finite, "weights must be finite", weights)
+    else:
+        raise KindError(f"weights must be real numbers, got {weights.dtype}")
     w = jnp.asarray(weights, dtype)
     if w.ndim != 2:
         raise ValueError(f"weights must be a matrix (rows = inputs, cols = outputs), got shape {w.shape}")
     if w.size == 0:
         raise ValueError(f"weights are empty: shape {w.shape}")
     return w
+
+
+def check_chip(tile: Tile, chip: Chip | Reading) -> None:
+    """Raise ``ValueError`` unless the chip, or the reading of one, was made for a tile like this one.
+
+    Numbers may differ, and converters' resolutions; shapes and kinds may not. Both are known under every
+    transformation.
+    """
+    grid, extra = tile.grid(chip.shape), tile.cell.extra_columns
+    if isinstance(chip, Reading):
+        lines, wide = (tile.cell.devices, grid.c + extra) if tile.subtract == "digital" else (1, grid.c)
+        found, wanted = chip.w.shape, (grid.down, grid.r, lines, grid.across, wide)
+        names = ("tiles along the rows", "rows on a tile", "lines per column", "tiles along the columns", "columns")
+    else:
+        found, wanted = chip.cells.g.shape, (tile.cell.devices, grid.down, grid.across, grid.r, grid.c + extra)
+        names = (
+            "devices per weight", "tiles along the rows", "tiles along the columns", "rows on a tile", "columns",
+        )  # fmt: skip
+    if len(found) > len(wanted):
+        raise ValueError(
+            f"chip is a population with leading axes {found[: len(found) - len(wanted)]}: take jax.vmap over the chips"
+        )
+    differs = [f"{n}: {a}, the tile {b}" for n, a, b in zip(names, found, wanted, strict=True) if a != b]
+    if isinstance(chip, Chip):
+        differs += _other_hardware(tile, chip)
+    if differs:
+        raise ValueError(
+            f"this chip was made for another tile ({'; '.join(differs)}): use the tile that it was programmed with"
+        )
+
+
+def _other_hardware(tile: Tile, chip: Chip) -> list[str]:
+    found = [f"{a}, the tile {b}" for a, b in zip(chip.hardware, tile.hardware, strict=True) if a != b]
+    spread = chip.columns or ColumnSpread()
+    if tile.adc is not None:
+        for name, asked, has in (("gain", tile.adc.gain, spread.gain), ("offset", tile.adc.offset, spread.offset),
+                                 ("inl", tile.adc.inl, spread.bow)):  # fmt: skip
+            if asked is not None and has is None:
+                found.append(f"ADCs without a spread of {name}, the tile with")
+    reference = chip.reference
+    if tile.compensated and reference is None:
+        found.append("no reference for drift compensation, the tile compensates")
+    elif tile.compensated and reference is not None and reference.sums.shape[1] != tile.calibration_vectors:
+        found.append(f"calibration vectors: {reference.sums.shape[1]}, the tile {tile.calibration_vectors}")
+    return found
 
 
 # --------------------------------------------------------------------------------- from weights to a chip
@@ -181,7 +242,7 @@ def start(key: Array, tile: Tile, weights: Array) -> tuple[Chip, Array]:
     cells = tile.device.reset(named(key, "devices"), (tile.cell.devices, down, across, r, wide))
     lines, c = (tile.cell.devices, wide) if tile.subtract == "digital" else (1, c)
     columns = None if tile.adc is None else tile.adc.draw(named(key, "adc"), (down, lines, across, c))
-    return Chip(cells, scale, columns, None, (weights.shape[0], weights.shape[1])), w
+    return Chip(cells, scale, columns, None, (weights.shape[0], weights.shape[1]), tile.hardware), w
 
 
 def ideal_lines(tile: Tile, w: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,11 +18,12 @@ class Checkpoints:
 
     Args:
         folder: made if it is not there.
+        inputs: what the run follows from (`fingerprint`), kept beside every state.
         keep: how many states to keep.
     """
 
-    def __init__(self, folder: str | Path, keep: int = 2) -> None:
-        self.folder = Path(folder).absolute()
+    def __init__(self, folder: str | Path, inputs: Mapping[str, str], keep: int = 2) -> None:
+        self.folder, self.inputs = Path(folder).absolute(), dict(inputs)
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
         self.manager = ocp.CheckpointManager(self.folder, options=options)
 
@@ -35,8 +37,9 @@ class Checkpoints:
 
     def save(self, step: int, state: Any) -> None:
         """Write a pytree of arrays and keys."""
-        leaves = {f"{k:05d}": _plain(leaf) for k, leaf in enumerate(jax.tree.leaves(state))}
-        self.manager.save(step, args=ocp.args.StandardSave(leaves))
+        leaves = {f"{k:05d}": plain(leaf) for k, leaf in enumerate(jax.tree.leaves(state))}
+        parts = {"state": ocp.args.StandardSave(leaves), "inputs": ocp.args.JsonSave(self.inputs)}
+        self.manager.save(step, args=ocp.args.Composite(**parts))
         self.manager.wait_until_finished()
 
     def latest(self) -> int | None:
@@ -47,25 +50,36 @@ class Checkpoints:
         """The newest state, a pytree like ``like``.
 
         Raises:
-            ValueError: if it is damaged, or of another run.
+            ValueError: if it is damaged, or of a run with other inputs; says which.
         """
         step = self.latest()
+        past = self._restored(step, inputs=ocp.args.JsonRestore())["inputs"]
+        differs = [name for name, value in self.inputs.items() if past.get(name) != value]
+        if differs:
+            raise ValueError(
+                f"the checkpoint of step {step} in {self.folder} is of another run, with another {', '.join(differs)}: "
+                "give this run a folder of its own, or call it as that one was"
+            )
         leaves, structure = jax.tree.flatten(like)
         target = {
-            f"{k:05d}": jax.ShapeDtypeStruct(a.shape, a.dtype) for k, a in enumerate(_plain(leaf) for leaf in leaves)
+            f"{k:05d}": jax.ShapeDtypeStruct(a.shape, a.dtype) for k, a in enumerate(plain(leaf) for leaf in leaves)
         }
+        found = self._restored(step, state=ocp.args.StandardRestore(target))["state"]
+        return jax.tree.unflatten(structure, [_like(found[name], a) for name, a in zip(target, leaves, strict=True)])
+
+    def _restored(self, step: int | None, **parts: Any) -> Any:
         try:
-            found = self.manager.restore(step, args=ocp.args.StandardRestore(target))
+            return self.manager.restore(step, args=ocp.args.Composite(**parts))
         except Exception as error:  # Orbax and TensorStore raise many kinds
             raise ValueError(
-                f"the checkpoint of step {step} in {self.folder} is damaged or of another run "
+                f"the checkpoint of step {step} in {self.folder} is damaged or of another version "
                 f"({str(error).splitlines()[0][:200]}): remove {self.folder / str(step)} to go on from an earlier "
                 "one, or the whole folder to start again"
             ) from error
-        return jax.tree.unflatten(structure, [_like(found[name], a) for name, a in zip(target, leaves, strict=True)])
 
 
-def _plain(leaf: Any) -> np.ndarray:
+def plain(leaf: Any) -> np.ndarray:
+    """A leaf as NumPy has it: a key is its words."""
     is_key = hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
 

@@ -18,9 +18,12 @@ from jax import Array
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from crossjax._checks import ensure_range, shown
+from crossjax._kinds import door
 from crossjax._random import named, numbered
 from crossjax.nn.convert import Model, set_key
 from crossjax.training.checkpoints import Checkpoints
+from crossjax.training.fingerprint import fingerprint
 
 Loss = Callable[[Any, Array, Array], tuple[Array, Array]]
 LOOK = 10  # steps between two looks at the loss: each waits for the device
@@ -41,6 +44,7 @@ def cross_entropy(model: Any, x: Array, y: Array) -> tuple[Array, Array]:
     return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean(), logits
 
 
+@door
 def distillation(teacher: nnx.Module, temperature: float = 4.0, weight: float = 0.9) -> Loss:
     """A loss that also follows the digital network: (1 − w) · cross-entropy + w T² · KL(teacher ‖ student).
 
@@ -54,8 +58,8 @@ def distillation(teacher: nnx.Module, temperature: float = 4.0, weight: float = 
     Raises:
         ValueError: for a weight outside [0, 1] or a temperature that is not positive.
     """
-    if not 0 <= weight <= 1 or temperature <= 0:
-        raise ValueError(f"distillation needs 0 ≤ weight ≤ 1 and a temperature > 0, got {weight} and {temperature}")
+    ensure_range("weight of distillation", weight, low=0, high=1)
+    ensure_range("temperature of distillation", temperature, low=0, strict=True)
     graph, state = nnx.split(nnx.view(teacher))
 
     def loss(model: Any, x: Array, y: Array) -> tuple[Array, Array]:
@@ -92,6 +96,7 @@ def make_step(graph: Any, optimiser: optax.GradientTransformation, loss: Loss, *
     return step
 
 
+@door
 def fit(
     key: Array,
     model: Model,
@@ -129,16 +134,22 @@ def fit(
         label: its text.
 
     Raises:
-        ValueError: for data that do not fit, a damaged checkpoint, or one with more steps than asked for.
+        ValueError: for data that do not fit, a checkpoint that is damaged or of a run with other inputs (another key,
+            network, tile, optimiser, …; says which), or one with more steps than asked for.
         FloatingPointError: when the loss is NaN or infinite; says at which step.
     """
-    x, y = data
+    x, y = (np.asarray(a) for a in data)
+    if x.ndim < 1 or y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
+        raise ValueError(f"data must be examples (n, …) and whole-number labels (n,), got {shown(x)} and {shown(y)}")
     if len(x) != len(y):
         raise ValueError(f"data must be examples and labels of one length, got {len(x)} and {len(y)}")
     if not 0 < batch <= len(x):
         raise ValueError(f"batch must be between 1 and the {len(x)} examples, got {batch}")
     if steps < 1 or every < 1:
         raise ValueError(f"steps and every must be at least 1, got {steps} and {every}")
+    if y.min() < 0:
+        raise ValueError(f"labels must be ≥ 0, got {y.min()}")
+    loss = _bounded(loss, int(y.max()))
     graph, params, rest = nnx.split(model, nnx.Param, ...)
     params, rest = jax.tree.map(jnp.copy, (params, rest))  # the step takes its arguments' memory
     pure = make_step(graph, optimiser, loss, remat=remat)
@@ -152,7 +163,11 @@ def fit(
     carry = (params, rest, optimiser.init(params))
     records = jnp.full((steps, 2), jnp.nan)
     begin = 0
-    with Checkpoints(checkpoints) if checkpoints is not None else nullcontext() as store:
+    store = nullcontext()
+    if checkpoints is not None:
+        inputs = fingerprint(key, graph, params, rest, (x, y), batch, optimiser, loss, prepare)
+        store = Checkpoints(checkpoints, inputs)
+    with store as store:
         if store is not None and store.latest() is not None:
             done = store.latest() or 0
             if done > steps:
@@ -189,6 +204,18 @@ def fit(
                         store.save(n + 1, (tuple(carry), records[: n + 1]))
     log = np.asarray(records)
     return Trained(nnx.merge(graph, carry[0], carry[1]), log[:, 0], log[:, 1])
+
+
+def _bounded(loss: Loss, highest: int) -> Loss:
+    """The loss, refused where labels go beyond the outputs: JAX would take the last one for them."""
+
+    def bounded(model: Any, x: Array, y: Array) -> tuple[Array, Array]:
+        value, logits = loss(model, x, y)
+        if highest >= logits.shape[-1]:
+            raise ValueError(f"labels go up to {highest}, and the network has {logits.shape[-1]} outputs, from 0 on")
+        return value, logits
+
+    return bounded
 
 
 def _order(key: Array, epoch: int, count: int) -> np.ndarray:

@@ -9,9 +9,12 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from crossjax._checks import ensure, ensure_range
+from crossjax._kinds import door
 from crossjax.nn.ops import InputRange
 
 
+@door
 def clip_weights(alpha: float = 2.0) -> optax.GradientTransformation:
     """Clip every matrix and kernel to ± α standard deviations of its weights after each update.
 
@@ -21,8 +24,7 @@ def clip_weights(alpha: float = 2.0) -> optax.GradientTransformation:
     Raises:
         ValueError: for an α that is not positive.
     """
-    if not alpha > 0:
-        raise ValueError(f"alpha must be positive, got {alpha}")
+    ensure_range("alpha", alpha, low=0, strict=True)
 
     def clip(update: Any, value: Any) -> Any:
         if jnp.ndim(value) < 2:
@@ -34,6 +36,7 @@ def clip_weights(alpha: float = 2.0) -> optax.GradientTransformation:
     return optax.stateless(lambda updates, params: jax.tree.map(clip, updates, params))
 
 
+@door
 def ranges(decay: float = 1e-3, *, speed: float = 1.0, smallest: float = 1e-3) -> optax.GradientTransformation:
     """How learned input ranges move: their gradient's update times ``speed``, shrinking by ``decay`` of themselves.
 
@@ -47,8 +50,9 @@ def ranges(decay: float = 1e-3, *, speed: float = 1.0, smallest: float = 1e-3) -
     Raises:
         ValueError: for a decay outside [0, 1).
     """
-    if not 0 <= decay < 1:
-        raise ValueError(f"decay must be in [0, 1), got {decay}")
+    ensure(lambda d: (d >= 0) & (d < 1), "decay must be in [0, 1)", decay)
+    for name, number in (("speed", speed), ("smallest", smallest)):
+        ensure_range(name, number, low=0)
 
     def move(update: Any, value: Any) -> Any:
         if not isinstance(value, InputRange):

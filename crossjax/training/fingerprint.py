@@ -1,0 +1,80 @@
+"""What decides a training run, in digests, so that a checkpoint goes on with the run that made it and with no other."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax import Array
+
+from crossjax.nn.ops import Hardware
+from crossjax.training.checkpoints import plain
+
+
+def fingerprint(
+    key: Array, graph: Any, params: Any, rest: Any, data: tuple[np.ndarray, np.ndarray], batch: int,
+    optimiser: optax.GradientTransformation, loss: Callable[..., Any], prepare: Callable[..., Any] | None,
+) -> dict[str, str]:  # fmt: skip
+    """Digests of everything that a run of `crossjax.training.fit` follows from, by what it is called there.
+
+    Functions are what they compute: the programs that JAX makes of the loss, of ``prepare`` and of the optimiser's
+    update, with all numbers in them, learning rates and schedules included. ``remat`` and how often a run saves itself
+    do not count.
+    """
+    x, y = (jax.ShapeDtypeStruct((batch, *a.shape[1:]), jax.dtypes.canonicalize_dtype(a.dtype)) for a in data)
+
+    def forward(params: Any, rest: Any, key: Array, x: Array, y: Array) -> Any:
+        model = nnx.merge(graph, params, rest, copy=True)
+        model.train()
+        return loss(model, x if prepare is None else prepare(key, x), y)
+
+    state = jax.eval_shape(optimiser.init, params)
+    tiles = [v.get_value() for v in jax.tree.leaves(rest, is_leaf=_is_variable) if isinstance(v, Hardware)]
+    return {
+        "key": _digest(_numbers(key)),
+        "data": _digest(_numbers(data)),
+        "batch": str(batch),
+        "network": _digest(_shapes(params), _shapes(rest)),
+        "starting numbers": _digest(_numbers(params), _numbers(rest)),
+        "tile": _digest([str(jax.tree.structure(tiles))], _numbers(tiles)),
+        "optimiser": _digest(_program(optimiser.update, params, state, params), _numbers(optimiser.init(params))),
+        "loss or prepare": _digest(_program(forward, params, rest, key, x, y)),
+    }
+
+
+def _is_variable(leaf: Any) -> bool:
+    return isinstance(leaf, nnx.Variable)
+
+
+def _digest(*parts: Any) -> str:
+    found = hashlib.sha256()
+    for part in parts:
+        for piece in part:
+            found.update(piece.encode() if isinstance(piece, str) else piece)
+    return found.hexdigest()[:16]
+
+
+def _shapes(tree: Any) -> Iterator[str]:
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        yield f"{jax.tree_util.keystr(path)} {jnp.shape(leaf)} {jnp.result_type(leaf)}"
+
+
+def _numbers(tree: Any) -> Iterator[str | memoryview]:
+    for leaf in jax.tree.leaves(tree):
+        a = plain(leaf)
+        yield f"{a.shape} {a.dtype}"
+        yield np.ascontiguousarray(a).reshape(-1).view(np.uint8).data
+
+
+def _program(function: Callable[..., Any], *args: Any) -> Iterator[str | memoryview]:
+    """What a function computes, as JAX writes it, less addresses in memory."""
+    found = jax.make_jaxpr(function)(*args)
+    yield re.sub(r"0x[0-9a-f]+", "", str(found))
+    yield from _numbers(found.consts)
