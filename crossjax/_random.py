@@ -69,6 +69,29 @@ def uniform(key: Array, shape: Sequence[int], low: float = 0.0, high: float = 1.
     return (low + (high - low) * u).astype(jnp.zeros(()).dtype)
 
 
+def keyed_by(key: Array, x: Array) -> Array:
+    """The key that belongs to these numbers: inputs that differ anywhere, or in order, get noise of their own.
+
+    Two 32-bit words are folded in, sums over all positions of hashes of the bits there and the position.
+    """
+    words = _words(lax.stop_gradient(x))
+    place = lax.iota(jnp.uint32, words.size).reshape(words.shape) * np.uint32(0x9E3779B9)
+    first = _mix(words + place)
+    second = _mix(first ^ np.uint32(0x85EBCA6B))
+    for word in (first, second):
+        key = jax.random.fold_in(key, jnp.sum(word, dtype=jnp.uint32))
+    return key
+
+
+def _words(x: Array) -> Array:
+    """The bits of numbers of any type as 32-bit words."""
+    if x.dtype.itemsize < 4 and jnp.issubdtype(x.dtype, jnp.floating):
+        return lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32)
+    if x.dtype.itemsize < 4:
+        return x.astype(jnp.uint32)
+    return lax.bitcast_convert_type(x, jnp.uint32)  # 64 bits: two words, one more axis
+
+
 # ------------------------------------------------------------------------------- hash and Gaussian
 
 

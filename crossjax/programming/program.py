@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from crossjax._numerics import relative_error
+from crossjax._numerics import at_least_single, relative_error
 from crossjax._pytree import replace
 from crossjax._random import named, split
 from crossjax.programming.core import Core, Instrument, SimulatedCore
@@ -148,10 +148,10 @@ def mvm_error(
         t: seconds after the first read.
         vectors: number of such inputs.
     """
-    weights = jnp.asarray(weights)
+    weights = at_least_single(weights)
     if x is None:
         x = random_inputs(named(key, "inputs"), tile, weights, vectors)
-    return relative_error(mvm(key, tile, chip, x, t), x @ weights)
+    return relative_error(mvm(key, tile, chip, x, t), at_least_single(x) @ weights)
 
 
 def random_inputs(key: Array, tile: Tile, weights: Array, vectors: int) -> Array:
