@@ -233,8 +233,8 @@ def calibrate(model: Model, *inputs: Any, percentile: float = 99.995) -> Model:
         return [op.observed.get_value() for op in ops(watched)]  # type: ignore[union-attr]
 
     tuned, missed, silent = nnx.clone(model), [], []
-    for (name, _, op), (calls, dac, adc) in zip(layers(tuned), observe(state, inputs), strict=True):
-        tile = op.hardware()
+    for (path, _, op), (calls, dac, adc) in zip(layers(tuned), observe(state, inputs), strict=True):
+        name, tile = path or "the model", op.hardware()
         fixed = tile.dac is not None and tile.dac.scaling == "fixed"
         if not isinstance(calls, jax.core.Tracer) and calls == 0:
             missed.append(name)
@@ -242,7 +242,7 @@ def calibrate(model: Model, *inputs: Any, percentile: float = 99.995) -> Model:
         try:
             tile, kept = with_ranges(tile, (dac if fixed else None, None if tile.adc is None else adc))
         except ValueError as error:
-            raise ValueError(f"layer {name!r}: {error}") from None
+            raise ValueError(f"{name}: {error}") from None
         silent += [f"{name} ({' and '.join(kept)})"] if kept else []
         if op.input_range is not None and tile.dac is not None:
             op.input_range.set_value(jnp.asarray(tile.dac.range))

@@ -103,7 +103,7 @@ def channels_last(value: np.ndarray, axis: int, shape: tuple[int, ...]) -> np.nd
 def _sizes(module: Any) -> tuple[int, int] | None:
     """(inputs, outputs) of a dense layer or a norm; None for anything else."""
     if isinstance(module, _NORMS):
-        vector = module.bias if module.scale is None else module.scale
+        vector = getattr(module, "bias", None) if module.scale is None else module.scale
         size = 0 if vector is None else jnp.size(vector.get_value())
         return (size, size) if size else None
     if isinstance(module, nnx.Linear | nnx.LinearGeneral):

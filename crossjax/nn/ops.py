@@ -139,7 +139,11 @@ class Op(nnx.Module):
             return replace(reading, w=_refuse_gradient(reading.w, matrices))
         plain = replace(self.hardware(), wires=None, **{"device.read": None})
         ideal = self._imagined(matrices, plain, ())
-        lines = ideal.w * (ideal.scale / reading.scale)[:, :, None, None]
+        share = (ideal.scale / reading.scale)[:, :, None, None]
+        if share.shape[-1] > 1:  # a scale per column, none for a column of references
+            spare = ideal.w.shape[-1] - share.shape[-1]
+            share = jnp.pad(share, [(0, 0)] * 5 + [(0, spare)], constant_values=1.0)
+        lines = ideal.w * share
         return replace(reading, w=reading.w + (lines - lax.stop_gradient(lines)))
 
     def note(self, matrices: Array, x: Array, driven: Array | None = None) -> None:
@@ -315,7 +319,7 @@ class ConvOp(Op):
         else:
             parts = jnp.moveaxis(x.reshape(*x.shape[:-1], self.groups, -1), -2, 0)
         if self.observe is not None:
-            patches, driven = jax.vmap(window.patches)(parts), jax.vmap(window.driven)(parts)
+            patches, driven = jax.vmap(window.patches)(parts), jax.vmap(partial(window.driven, self.hardware()))(parts)
             flat = (self.groups, -1, patches.shape[-1])
             self.note(matrices, patches.reshape(flat), None if driven is None else driven.reshape(flat))
             y = jax.vmap(window.convolve)(parts, matrices)

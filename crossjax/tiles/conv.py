@@ -59,9 +59,9 @@ class Window:
             taps.append(x[(slice(None), *window)])
         return jnp.concatenate(taps, axis=-1)
 
-    def driven(self, x: Array) -> Array | None:
-        """Which word lines of the `patches` of ``x`` carry an input, same shape; None where nothing is padded."""
-        return self.patches(jnp.ones(x.shape, bool)) if any(a or b for a, b in self.padding) else None
+    def driven(self, tile: Tile, x: Array) -> Array | None:
+        """Which word lines of the `patches` of ``x`` carry an input, same shape; None where it makes no difference."""
+        return None if tile.dac is None or tile.dac.has_zero else self.patches(jnp.ones(x.shape, bool))
 
     def convolve(self, x: Array, kernel: Array) -> Array:
         """(batch, …, inputs) with a kernel (taps · inputs, outputs)."""
@@ -103,7 +103,7 @@ def convolve(key: Array, tile: Tile, reading: Reading, x: Array, window: Window)
 
 @jax.jit
 def _patchwise(key: Array, tile: Tile, reading: Reading, x: Array, window: Window) -> Array:
-    return multiply(key, tile, reading, window.patches(x), driven=window.driven(x))
+    return multiply(key, tile, reading, window.patches(x), driven=window.driven(tile, x))
 
 
 @jax.jit
