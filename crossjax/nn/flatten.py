@@ -8,7 +8,8 @@ must be reordered. Where a network flattens is in its call, not in its layers: i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ import numpy as np
 from flax import nnx
 
 Shapes = Mapping[str, "tuple[int, ...] | None"]
-_CONVOLUTIONS = (nnx.Conv, nnx.ConvTranspose)
+_DENSE = (nnx.Linear, nnx.LinearGeneral)
 _NORMS = (nnx.BatchNorm, nnx.LayerNorm, nnx.RMSNorm, nnx.GroupNorm)
 
 
@@ -31,7 +32,7 @@ def declared(model: nnx.Module, which: str, given: Shapes | None) -> dict[str, t
     Raises:
         ValueError: for a path without a layer, or a shape that is not of its size.
     """
-    layers, shapes = dict(_in_order(model)), {}
+    layers, shapes = _layers(model), {}
     for path, module in layers.items():
         for name, shape in getattr(type(module), which, {}).items():
             shapes[f"{path}.{name}" if path else name] = shape
@@ -50,47 +51,56 @@ def declared(model: nnx.Module, which: str, given: Shapes | None) -> dict[str, t
 def check(model: nnx.Module, flattened: Shapes, unflattened: Shapes) -> None:
     """Refuse a network with layers that may see, or give, a flattened map and of which nothing is declared.
 
-    In the order of definition, a dense layer after a convolution has as many inputs as that has channels, or as a
-    dense layer in between has outputs; with more it may be a flattened map. A dense layer that a convolution of fewer
-    channels follows may give one.
+    What follows what is in the call, and a copy of a network does not even keep the order of definition, so that widths
+    are counted. The channels that more convolutions give than take leave the convolutions: a dense layer of as many
+    inputs is what pooling leads to. One of as many inputs as other dense layers give, each to one, follows those, but
+    the first of a chain. What is left may be a map, as may the outputs that no dense layer takes where convolutions go
+    on.
 
     Raises:
-        ValueError: names the layer and says what to declare.
+        ValueError: names the layers and says what to declare.
     """
-    layers = [
-        (name, module) for name, module in _in_order(model) if _sizes(module) or isinstance(module, _CONVOLUTIONS)
-    ]
-    channels = [module.out_features for _, module in layers if isinstance(module, _CONVOLUTIONS)]
-    widths: set[int] = set()
-    last: tuple[str, int] | None = None  # dense layer right before
-    norms: list[tuple[str, int]] = []
-    for name, module in layers if channels else []:
-        if isinstance(module, nnx.ConvTranspose):
-            raise ValueError(f"{name} is a transposed convolution, whose layout in PyTorch files is not known here")
-        if isinstance(module, _CONVOLUTIONS):
-            if last is not None and last[0] not in unflattened and last[1] > module.in_features:
-                raise ValueError(_message(last[0], f"gives {last[1]} outputs to a convolution", "unflatten"))
-            widths, last, norms = {module.out_features}, None, []
-            continue
-        inputs, outputs = _sizes(module) or (0, 0)
-        maybe = inputs not in widths and inputs > min(channels)
-        if isinstance(module, _NORMS):
-            norms += [(name, inputs)] if maybe else []
-            continue
-        if maybe and name not in flattened:
-            raise ValueError(_message(name, f"has {inputs} inputs beside convolutions", "flatten"))
-        for norm, features in norms:
-            if flattened.get(name) is not None and features == inputs and norm not in flattened:
-                raise ValueError(_message(norm, f"has the {inputs} features of {name}", "flatten"))
-        widths.add(outputs)
-        last, norms = (name, outputs), []
+    layers = _layers(model)
+    if any(isinstance(module, nnx.ConvTranspose) for module in layers.values()):
+        raise ValueError("transposed convolutions have another layout in PyTorch files, which is not known here")
+    convolutions = [m for m in layers.values() if isinstance(m, nnx.Conv)]
+    if not convolutions:
+        return
+    dense = {name: sizes for name, m in layers.items() if isinstance(m, _DENSE) and (sizes := _sizes(m))}
+    takes, gives = Counter(m.in_features for m in convolutions), Counter(m.out_features for m in convolutions)
+    leaves = set(gives - takes)
+    outputs = Counter(size for _, size in dense.values())
+    unknown = {name: size for name, (size, _) in dense.items() if name not in flattened and size not in leaves}
+    excess = Counter(unknown.values()) - outputs
+    if len(unknown) == len(dense):  # the first of them follows no dense layer, whichever it is
+        excess = excess or Counter(unknown.values())
+    maybe = [name for name, size in unknown.items() if size in excess and size >= 2 * min(gives)]
+    if maybe:
+        raise ValueError(_message(maybe, "inputs", "flatten"))
+    widths = set(gives) | set(outputs)
+    seen = {math.prod(shape) for shape in flattened.values() if shape is not None} - widths
+    norms = {name: sizes[0] for name, m in layers.items() if isinstance(m, _NORMS) and (sizes := _sizes(m))}
+    maybe = [name for name, size in norms.items() if size in seen and name not in flattened]
+    if maybe:
+        raise ValueError(_message(maybe, "features", "flatten"))
+    ends = leaves - {size for size, _ in dense.values()} - {shape[0] for shape in flattened.values() if shape}
+    enters = set(takes - gives)
+    if not ends and len(enters) < 2:
+        return  # the dense layers are the end
+    last, starts = outputs - Counter(unknown.values()), [c for c in takes if c > 1]
+    maybe = [
+        name for name, (_, size) in dense.items()
+        if name not in unflattened and size in last and any(size > c and size % c == 0 for c in starts)
+    ]  # fmt: skip
+    if maybe:
+        raise ValueError(_message(maybe, "outputs", "unflatten"))
 
 
-def _message(name: str, what: str, argument: str) -> str:
+def _message(names: list[str], what: str, argument: str) -> str:
     return (
-        f"{name} {what}: if these are a flattened feature map, PyTorch orders it channels first and this network "
-        f"channels last. Pass {argument}={{{name!r}: (channels, height, width)}} to reorder its weights, or "
-        f"{argument}={{{name!r}: None}} if the order is the same"
+        f"the {what} of {', '.join(names)} may be a flattened feature map, which PyTorch orders channels first and "
+        f"this network channels last. Pass {argument}={{{names[0]!r}: (channels, height, width)}} to reorder the "
+        f"weights of a layer, or {argument}={{{names[0]!r}: None}} if the order is the same"
     )
 
 
@@ -106,19 +116,11 @@ def _sizes(module: Any) -> tuple[int, int] | None:
         vector = getattr(module, "bias", None) if module.scale is None else module.scale
         size = 0 if vector is None else jnp.size(vector.get_value())
         return (size, size) if size else None
-    if isinstance(module, nnx.Linear | nnx.LinearGeneral):
+    if isinstance(module, _DENSE):
         shape = jnp.shape(module.kernel.get_value())
         return (shape[0], shape[1]) if len(shape) == 2 else None
     return None
 
 
-def _in_order(module: nnx.Module, path: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, nnx.Module]]:
-    """(path, module) in the order of definition, which Flax's own walks do not keep."""
-    seen = set() if seen is None else seen
-    if id(module) in seen:
-        return
-    seen.add(id(module))
-    yield path, module
-    for name, child in vars(module).items():
-        if isinstance(child, nnx.Module):
-            yield from _in_order(child, f"{path}.{name}" if path else name, seen)
+def _layers(model: nnx.Module) -> dict[str, nnx.Module]:
+    return {".".join(map(str, path)): module for path, module in nnx.iter_modules(model)}
