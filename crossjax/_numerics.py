@@ -1,10 +1,11 @@
 """Functions that would break a gradient, with the gradient they have here instead.
 
 * `clip_inside`: a clip whose gradient at the ends of the range is that of the inside.
-* `round_through` and `quantize`: roundings whose surrogate gradient is straight-through.
+* `round_through`, `floor_through` and `quantize`: roundings whose surrogate gradient is straight-through.
 * `safe_log`, `safe_sqrt`: exact where defined, finite with zero gradient at 0.
 * `ratio`: a/b, and a chosen value where b is 0.
 * `norm`, `relative_error`, `relative`: for numbers of any scale.
+* `at_least_single`: numbers in the precision that chips compute in.
 
 None of them hides a NaN.
 """
@@ -68,6 +69,17 @@ def _round_through_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[A
 
 
 @jax.custom_jvp
+def floor_through(x: Array) -> Array:
+    """The largest integer below; the surrogate gradient is that of `round_through`."""
+    return jnp.floor(x)
+
+
+@floor_through.defjvp
+def _floor_through_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    return floor_through(primals[0]), tangents[0]
+
+
+@jax.custom_jvp
 def _fraction(x: Array, limit: Array) -> Array:
     """The ratio x / limit clipped to [−1, 1]; its gradient's closed range is decided on x, which has the exact ends."""
     one = jnp.ones((), x.dtype)
@@ -92,8 +104,8 @@ def quantize(
     """Clip to [−limit, limit] and round to ``levels`` evenly spaced values.
 
     An odd number of levels includes 0 and both ends (mid-tread). An even number has two forms: "mid-rise" includes
-    both ends and has no level at 0, so one bit is ±limit; "mid-tread" includes 0 and, like two's complement, ends
-    one step short of the upper end: k · 2 limit / levels for k = −levels/2 … levels/2 − 1.
+    both ends and has no level at 0, so one bit is ±limit; 0 becomes the level above it. "mid-tread" includes 0 and,
+    like two's complement, ends one step short of the upper end: k · 2 limit / levels for k = −levels/2 … levels/2 − 1.
 
     Surrogate gradient: straight-through in the closed range [−limit, limit], 0 outside, with derivatives of every
     order. ``limit`` gets the last level's sign and size from every clipped element, and from the others what
@@ -111,6 +123,8 @@ def quantize(
         half = (levels - 1) / 2 * (1.0 if finer is None else finer)
         if levels % 2:
             u = round_through(u * half) / half
+        elif even == "mid-rise" and finer is None:
+            u = (floor_through(u * half) + 0.5) / half
         elif even == "mid-rise":
             u = (round_through((u + 1.0) * half) - half) / half
         else:
@@ -118,6 +132,13 @@ def quantize(
             k = round_through(u * half)
             u = (k - (k >= half)) / half  # a bool has no gradient: the top step is straight-through too
     return u * limit
+
+
+def at_least_single(x: ArrayLike) -> Array:
+    """``x`` as it is in float32 or float64; integers and half (or less) precision in JAX's default float."""
+    x = jnp.asarray(x)
+    enough = jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize >= 4
+    return x if enough else x.astype(jnp.zeros(()).dtype)
 
 
 def safe_log(x: Array, floor: float = 1e-12) -> Array:

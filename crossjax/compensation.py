@@ -6,15 +6,19 @@ remembers of the day it was programmed.
 
 from __future__ import annotations
 
+import warnings
+
 import jax
+import jax.core
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from crossjax._kinds import door
 from crossjax._pytree import replace
 from crossjax._random import normal
-from crossjax.circuits.converters import check_percentile, percentile_range
-from crossjax.tiles.mvm import as_inputs, line_sums, signals
+from crossjax.circuits.converters import check_percentile, needed_range
+from crossjax.tiles.mvm import as_inputs, driven_lines, line_sums, signals
 from crossjax.tiles.tile import Tile, check_weights, ideal_lines, normalise
 
 
@@ -23,7 +27,8 @@ def calibrate_ranges(tile: Tile, weights: Array, x: Array, percentile: float = 9
     """The tile with converter ranges that hold ``percentile`` % of what inputs ``x`` cause in it.
 
     The DAC's range from the inputs, the ADC's from the line sums of the ideal weights that it digitises. A
-    converter that is off stays off. Joshi et al., Nat. Commun. 11:2473 (2020) find 99.995 lossless for 8-bit ADCs.
+    converter that is off stays off, and a range about which the data say nothing (they cause nothing but zeros)
+    stays as it is, with a warning. Joshi et al., Nat. Commun. 11:2473 (2020) find 99.995 lossless for 8-bit ADCs.
 
     Args:
         tile: the hardware.
@@ -32,29 +37,65 @@ def calibrate_ranges(tile: Tile, weights: Array, x: Array, percentile: float = 9
         percentile: in (0, 100].
 
     Raises:
-        ValueError: for a percentile out of range, weights that are not a matrix, or a wrong inner dimension.
+        ValueError: for a percentile out of range, weights that are not a matrix, a wrong inner dimension, no inputs,
+            or inputs that are NaN or infinite (under jit, where they are not known yet, the ranges are NaN).
     """
     check_percentile(percentile)
     weights = check_weights(weights)
-    shape = (weights.shape[0], weights.shape[1])
-    flat = as_inputs(x, shape).reshape(-1, shape[0])
+    needed = needed_ranges(tile, weights, as_inputs(x, (weights.shape[0], weights.shape[1])), percentile)
+    tuned, silent = with_ranges(tile, needed)
+    if silent:
+        warnings.warn(f"all-zero data say nothing about the range of the {' and '.join(silent)}: kept", stacklevel=2)
+    return tuned
+
+
+Needed = tuple[Array | None, Array | None]
+
+
+def needed_ranges(tile: Tile, weights: Array, x: Array, percentile: float, driven: Array | None = None) -> Needed:
+    """Ranges of (DAC, ADC) that hold ``percentile`` % of what inputs (…, rows) cause; None where there is none to set.
+
+    0 where they cause nothing but zeros, NaN where they cause NaN or infinity. ``driven`` as in `driven_lines`.
+    """
+    flat, dac = x.reshape(-1, x.shape[-1]), None
     if tile.dac is not None and tile.dac.scaling == "fixed":
-        tile = replace(tile, **{"dac.range": percentile_range(flat, percentile)})
-    return _with_adc_range(tile, weights, flat, percentile)
+        dac = needed_range(flat, percentile)
+        tile = with_ranges(tile, (dac, None))[0]
+    return dac, _adc_range(tile, weights, flat, percentile, driven)
 
 
-def _with_adc_range(tile: Tile, weights: Array, x: Array, percentile: float) -> Tile:
-    """The tile whose ADC holds ``percentile`` % of the line sums that inputs (vectors, rows) cause in it."""
+def with_ranges(tile: Tile, needed: Needed) -> tuple[Tile, list[str]]:
+    """The tile with `needed_ranges`, and the converters whose range stays as it is because that is 0.
+
+    Raises:
+        ValueError: for a range that is not finite.
+    """
+    kept = []
+    for name, value in zip(("dac", "adc"), needed, strict=True):
+        if value is None:
+            continue
+        if not isinstance(value, jax.core.Tracer):
+            if not np.isfinite(value):
+                raise ValueError("calibration data are NaN or infinite, or cause such sums: clean them")
+            kept += [name.upper()] if value == 0 else []
+        tile = replace(tile, **{f"{name}.range": jnp.where(value == 0, getattr(tile, name).range, value)})
+    return tile, kept
+
+
+def _adc_range(tile: Tile, weights: Array, x: Array, percentile: float, driven: Array | None = None) -> Array | None:
+    """The range that holds ``percentile`` % of the line sums that inputs (vectors, rows) cause in a tile's ADC."""
     if tile.adc is None:
-        return tile
+        return None
     grid = tile.grid((weights.shape[0], weights.shape[1]))
     u = grid.cut_inputs(x if tile.dac is None else x / tile.dac.input_scale(x))
     lines = ideal_lines(tile, normalise(tile, weights)[0])
-    sums = line_sums(signals(tile, u), lines.transpose(1, 3, 0, 2, 4))
+    live = driven_lines(tile, x, driven)
+    x = signals(tile, u, None if live is None else grid.cut_inputs(live))
+    sums = line_sums(x, lines.transpose(1, 3, 0, 2, 4))
     used = grid.columns()
     if sums.shape[-1] > grid.c:  # the reference column of every tile
         used = np.concatenate([used, np.ones((grid.across, sums.shape[-1] - grid.c), bool)], axis=1)
-    return replace(tile, **{"adc.range": percentile_range(sums[..., used], percentile)})
+    return needed_range(sums[..., used], percentile)
 
 
 @door
@@ -62,7 +103,7 @@ def typical_ranges(tile: Tile, weights: Array, percentile: float = 99.995, vecto
     """The tile with an ADC range for these weights and Gaussian inputs of a third of the DAC's range.
 
     What can be said before there are data: the DAC's range stays. On 256² Gaussian weights it is the range of the
-    HERMES preset; a layer of 27 inputs needs a third of it.
+    HERMES preset; a layer of 27 inputs needs a third of it. Weights that are all 0 need none: the range stays.
 
     Args:
         tile, weights, percentile: as for `calibrate_ranges`.
@@ -77,4 +118,4 @@ def typical_ranges(tile: Tile, weights: Array, percentile: float = 99.995, vecto
     weights = check_weights(weights)
     full = 1.0 if tile.dac is None or tile.dac.scaling != "fixed" else tile.dac.range
     x = normal(jax.random.key(0), (vectors, weights.shape[0])) * (full / 3.0)
-    return _with_adc_range(tile, weights, x, percentile)
+    return with_ranges(tile, (None, _adc_range(tile, weights, x, percentile)))[0]

@@ -12,12 +12,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import jax.core
 import jax.numpy as jnp
 from jax import Array, lax
 
 from crossjax._checks import ensure
 from crossjax._kinds import door
-from crossjax._numerics import clip_inside, quantize, round_through
+from crossjax._numerics import at_least_single, clip_inside, quantize, round_through
 from crossjax._pytree import check_choice, check_count, check_range, spec, static
 from crossjax._random import named, normal
 
@@ -64,7 +65,9 @@ class DAC:
             (1: bit-serial), each slice through the array and the ADC, added up digitally.
         scaling: "fixed", or "absmax" to rescale every vector by its largest magnitude (noise management).
         even: what an even number of levels does around 0: "mid-rise" has both ends of the range and no level at 0,
-            "mid-tread" has 0 and no upper end (two's complement; see `quantize`).
+            "mid-tread" has 0 and no upper end (two's complement; see `quantize`). Mid-rise, an input of 0 becomes
+            the level above it; only a word line that is not driven (an unused row of a tile, the padding of a
+            convolution, the vector of zeros that absmax scaling sends nothing for) carries exactly nothing.
     """
 
     bits: int | None = static(default=_Default(8))
@@ -232,12 +235,32 @@ def percentile_range(values: Array, percentile: float = 99.995) -> Array:
 
     Joshi et al., Nat. Commun. 11:2473 (2020) use 99.995 for 8-bit ADCs.
 
+    Returns:
+        The range. Where so many values are 0 that it would be 0, the largest magnitude; for zeros alone, which say
+        nothing about a range, 1. NaN and infinity among values that are not known yet (under jit) give NaN.
+
     Raises:
-        ValueError: for a percentile outside (0, 100].
+        ValueError: for a percentile outside (0, 100], no values, or NaN or infinity among them.
+    """
+    needed = needed_range(values, percentile)
+    if not isinstance(needed, jax.core.Tracer) and not jnp.isfinite(needed):
+        raise ValueError("values hold NaN or infinity, and no range holds those: clean them before calibration")
+    return jnp.where(needed == 0, 1.0, needed)
+
+
+def needed_range(values: Array, percentile: float) -> Array:
+    """`percentile_range`, but 0 for values that are all 0, and NaN for any that are not finite.
+
+    Raises:
+        ValueError: for a percentile outside (0, 100], or no values.
     """
     check_percentile(percentile)
-    largest = jnp.percentile(jnp.abs(values), percentile, method="higher")
-    return jnp.where(largest > 0, largest, 1.0)
+    sizes = jnp.abs(at_least_single(values))
+    if sizes.size == 0:
+        raise ValueError(f"a range follows from values, and there are none (shape {sizes.shape})")
+    largest, wanted = jnp.max(sizes), jnp.percentile(sizes, percentile, method="higher")
+    wanted = jnp.where(wanted > 0, wanted, largest)
+    return jnp.where(jnp.isfinite(largest), wanted, jnp.nan)
 
 
 def check_percentile(percentile: float) -> None:

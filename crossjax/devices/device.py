@@ -18,7 +18,7 @@ from crossjax._pytree import check_count, check_order, check_range, replace, spe
 from crossjax._random import named, normal
 from crossjax.devices.faults import Faults, Stuck
 from crossjax.devices.noise import ByPulses, Drift, FlickerNoise, ProgrammingError, ReadNoise
-from crossjax.devices.writes import OwnError, Rewrite, Write
+from crossjax.devices.writes import OwnError, Rewrite, Stepped, Write, nearest_state
 
 
 @spec
@@ -61,6 +61,8 @@ class Device:
         reset_zero: a target of g_min gets a full RESET and lands there exactly (Joshi 2020), instead of being
             programmed with the error that the law gives at 0 (Rasch 2023, the default).
         parallel: physical devices that share this conductance (the HERMES cell puts two on each polarity).
+        states: how many conductances, evenly spaced from g_min to g_max, a write can aim at; None: any. Programming
+            error, drift and noise come on top: they are what a device in that state does.
     """
 
     g_max: float = 25.0
@@ -73,8 +75,11 @@ class Device:
     g_min: float = 0.0
     reset_zero: bool = static(default=False)
     parallel: int = static(default=1)
+    states: int | None = static(default=None)
 
     def _check(self) -> None:
+        if self.states is not None:
+            check_count(self, "states", low=2)
         check_range(self, "g_max", low=0, strict=True)
         check_range(self, "g_min", low=0)
         check_order(self, "g_min", "g_max", strict=True)
@@ -87,10 +92,15 @@ class Device:
 
     @property
     def writer(self) -> Write:
-        """The write model, with this device's programming error where it has none of its own."""
-        if isinstance(getattr(self.write, "error", None), OwnError):
-            return replace(self.write, error=self.programming)
-        return self.write
+        """The write model, with this device's programming error where it has none of its own, and its states."""
+        write = self.write
+        if isinstance(getattr(write, "error", None), OwnError):
+            write = replace(write, error=self.programming)
+        return write if self.states is None else Stepped(write, self.states)
+
+    def nearest(self, target: Array) -> Array:
+        """What a write for ``target`` µS aims at: within [g_min, g_max], a state; the gradient is straight-through."""
+        return nearest_state(target, self.states, self.g_min, self.g_max)
 
     def reset(self, key: Array, shape: tuple[int, ...]) -> DeviceState:
         """Fresh devices in the RESET state, with the faults and cell-to-cell variations of one chip."""
@@ -118,7 +128,7 @@ class Device:
         Rasch et al., Nat. Commun. 14:5282 (2023): g_P = max(g_T + σ_P ξ, 0), here with g_min for 0. The gradient
         of a target exactly at g_min or g_max is that of the inside.
         """
-        target = clip_inside(target, self.g_min, self.g_max)
+        target = self.nearest(target)
         state = self.aim(key, state, target)
         if isinstance(self.programming, ByPulses):
             state, _ = self.pulse(named(key, "programming"), state, target - state.g)

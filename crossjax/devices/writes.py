@@ -7,6 +7,7 @@ of exactly 0 means no pulse. All are elementwise on arrays of any shape; conduct
 * `Rewrite`     : a pulse aims at a conductance and hits it with write noise (any device, no physics assumed).
 * `MeltQuench`  : PCM partial RESET; a pulse of amplitude A melts and quenches, conductance falls with A.
 * `SetPulses`   : PCM crystallisation; each SET pulse adds a little less; going down takes a RESET.
+* `Stepped`     : any of them, on a device of few states.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import Any, Protocol
 import jax.numpy as jnp
 from jax import Array, lax
 
-from crossjax._numerics import clip_inside
-from crossjax._pytree import check_count, check_range, spec, static
+from crossjax._numerics import clip_inside, round_through
+from crossjax._pytree import check_count, check_range, replace, spec, static
 from crossjax._random import named, normal, numbered
 from crossjax.devices.noise import ProgrammingError
 
@@ -236,3 +237,54 @@ class SetPulses:
 
         _, worth = lax.scan(step, (g, p), None, length=self.max_pulses)
         return jnp.sum(worth, axis=0, dtype=jnp.int32)
+
+
+def nearest_state(g: Array, states: int | None, g_min: Scalar, g_max: Scalar) -> Array:
+    """``g`` µS within [g_min, g_max], at the nearest of evenly spaced states (None: any), straight-through."""
+    g = clip_inside(g, g_min, g_max)
+    if states is None:
+        return g
+    span = (g_max - g_min) / (states - 1)
+    return g_min + span * round_through((g - g_min) / span)
+
+
+@spec
+class Stepped:
+    """A write model on a device of few states: a pulse goes from state to state, then misses by its write noise.
+
+    It remembers the conductance that all requests together ask for, so that small ones add up: a pulse is sent when
+    their sum is nearer to another state. Where a model has no write noise of its own to add (`SetPulses` spreads at
+    every pulse), what the pulses left is the nearest state.
+
+    Attributes:
+        write: the write model without states.
+        states: how many, evenly spaced from g_min to g_max.
+    """
+
+    write: Write
+    states: int = static()
+
+    def start(self, key: Array, shape: tuple[int, ...], g_min: Scalar, g_max: Scalar) -> tuple[Array, Any]:
+        """The state of a RESET; (what the model remembers, conductance asked for in µS)."""
+        g, memory = self.write.start(key, shape, g_min, g_max)
+        g = nearest_state(g, self.states, g_min, g_max)
+        return g, (memory, g)
+
+    def pulse(
+        self, key: Array, memory: Any, g: Array, request: Array, g_min: Scalar, g_max: Scalar
+    ) -> tuple[Array, Any, Array]:
+        """See `Write.pulse`."""
+        inner, asked = memory
+        error = getattr(self.write, "error", None)
+        exact: Any = self.write if error is None else replace(self.write, error=None)
+        wanted = clip_inside(asked + request, g_min, g_max)
+        step = nearest_state(wanted, self.states, g_min, g_max) - nearest_state(asked, self.states, g_min, g_max)
+        after, inner, pulses = exact.pulse(key, inner, g, step, g_min, g_max)
+        after = nearest_state(after, self.states, g_min, g_max)
+        if error is not None:
+            after = clip_inside(after + self.deviation(after, g_max) * error.draw(key, after.shape), g_min, g_max)
+        return jnp.where(pulses > 0, after, g), (inner, wanted), pulses
+
+    def deviation(self, g: Array, g_max: Scalar) -> Array:
+        """See `Write.deviation`."""
+        return self.write.deviation(g, g_max)

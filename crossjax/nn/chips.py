@@ -89,7 +89,9 @@ def _check_ranges(ranges: str) -> None:
 
 
 @door
-def read(key: Array, model: Model, t: Array | float = 0.0, *, compensate: bool = True) -> Model:
+def read(
+    key: Array, model: Model, t: Array | float = 0.0, *, compensate: bool = True, straight_through: bool = False
+) -> Model:
     """A copy of a programmed network that conducts as it does ``t`` seconds after its first read.
 
     Drift and 1/f noise are drawn once; every vector the network then sees meets the same conductances.
@@ -99,6 +101,8 @@ def read(key: Array, model: Model, t: Array | float = 0.0, *, compensate: bool =
         model: a programmed network.
         t: seconds after the first read, ≥ 0.
         compensate: drift compensation as the tiles have it (GDC); False for none.
+        straight_through: what a gradient by the kernels is. The outputs do not depend on them, so that it is refused
+            (a ``ValueError`` when it is taken); True: as if they were what the chips conduct, to tune them in the loop.
 
     Raises:
         ValueError: for a network that is not programmed, or a negative time.
@@ -110,6 +114,7 @@ def read(key: Array, model: Model, t: Array | float = 0.0, *, compensate: bool =
         tile, chips = op.hardware(), op.chip.get_value()
         tile = tile if compensate else replace(tile, compensation=None)
         keys = split(named(named(key, "reading"), name), chips.scale.shape[0])
+        op.straight_through = straight_through
         op.reading = Conducting(jax.vmap(lambda k, c, tile=tile: read_chip(k, tile, c, t))(keys, chips))
     set_key(now, named(key, "noise"))
     return now

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import jax
+import jax.core
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
@@ -18,7 +20,7 @@ from crossjax._kinds import door
 from crossjax._pytree import replace
 from crossjax._random import all_named, named, numbered
 from crossjax.circuits.converters import check_percentile
-from crossjax.compensation import typical_ranges
+from crossjax.compensation import typical_ranges, with_ranges
 from crossjax.nn.ops import ConvOp, EinsumOp, Embed, MatrixOp, Observed, Op
 from crossjax.tiles.injection import Injection
 from crossjax.tiles.tile import Tile
@@ -76,7 +78,6 @@ def to_analog(
     model = nnx.view(model) if share else nnx.clone(model)
     key = jax.random.key(0) if key is None else key
     used = [False] * len(rules)
-    cells = [path for path, module in nnx.iter_modules(model) if isinstance(module, nnx.RNNCellBase)]
     for path, module in list(nnx.iter_modules(model)):
         name = path_name(path)
         kernels = {k: v for k, v in vars(module).items() if isinstance(v, nnx.Param) and jnp.ndim(v.get_value()) > 1}
@@ -88,7 +89,6 @@ def to_analog(
         if chosen is None or not kernels or (match is None and isinstance(module, nnx.Embed)):
             continue
         options: Any = {"key": named(key, name), "learn_range": learn_ranges}
-        options["recurrent"] = any(path[: len(cell)] == cell for cell in cells)
         op = _op(module, name, set(kernels), chosen, injections, options)
         if isinstance(module, nnx.Embed):
             module.__class__ = Embed
@@ -125,7 +125,8 @@ def _op(module: Any, name: str, kernels: set[str], tile: Tile, injections: Seque
     elif isinstance(module, nnx.Linear | nnx.Embed):
         return MatrixOp(1, tile, injections, **options)
     elif isinstance(module, nnx.Conv):
-        return ConvOp(module.feature_group_count, tile, injections, **options)
+        causal = module.padding == "CAUSAL"
+        return ConvOp(module.feature_group_count, tile, injections, causal=causal, **options)
     elif isinstance(module, nnx.Einsum):
         try:
             return EinsumOp(module.einsum_str or "", tile, injections, **options)
@@ -209,7 +210,8 @@ def calibrate(model: Model, *inputs: Any, percentile: float = 99.995) -> Model:
     """A copy whose converters' ranges hold ``percentile`` % of what a batch of inputs causes in each layer.
 
     The DAC's range from the layer's inputs, the ADC's from its bit-line sums with the digital weights. Learned
-    ranges start there. Joshi et al., Nat. Commun. 11:2473 (2020) find 99.995 lossless for 8-bit ADCs.
+    ranges start there. Joshi et al., Nat. Commun. 11:2473 (2020) find 99.995 lossless for 8-bit ADCs. Layers that the
+    inputs never reach, or reach with nothing but zeros, keep their ranges, and a warning names them.
 
     Args:
         model: a network on tiles.
@@ -217,14 +219,15 @@ def calibrate(model: Model, *inputs: Any, percentile: float = 99.995) -> Model:
         percentile: in (0, 100].
 
     Raises:
-        ValueError: for a network without tiles, or a percentile out of range.
+        ValueError: for a network without tiles, a percentile out of range, or a layer whose inputs or sums are NaN or
+            infinite.
     """
     check_percentile(percentile)
     probe = nnx.clone(model)
     if not any(True for _ in ops(probe)):
         raise ValueError("this network has no layers on tiles: convert it with to_analog first")
     for op in ops(probe):
-        op.observe, op.observed = percentile, Observed(jnp.zeros(2))
+        op.observe, op.observed = percentile, Observed(jnp.zeros(3))
     probe.eval()
     graph, state = nnx.split(probe)
 
@@ -234,15 +237,25 @@ def calibrate(model: Model, *inputs: Any, percentile: float = 99.995) -> Model:
         watched(*inputs)  # type: ignore[operator]
         return [op.observed.get_value() for op in ops(watched)]  # type: ignore[union-attr]
 
-    tuned = nnx.clone(model)
-    for op, ranges in zip(ops(tuned), observe(state, inputs), strict=True):
-        tile: Tile = op.tile.get_value()
-        if tile.dac is not None and tile.dac.scaling == "fixed":
-            tile = replace(tile, **{"dac.range": ranges[0]})
-            if op.input_range is not None:
-                op.input_range.set_value(ranges[0])
-        op.tile.set_value(tile if tile.adc is None else replace(tile, **{"adc.range": ranges[1]}))
+    tuned, missed, silent = nnx.clone(model), [], []
+    for (path, _, op), (calls, dac, adc) in zip(layers(tuned), observe(state, inputs), strict=True):
+        name, tile = path or "the model", op.hardware()
+        fixed = tile.dac is not None and tile.dac.scaling == "fixed"
+        if not isinstance(calls, jax.core.Tracer) and calls == 0:
+            missed.append(name)
+            continue
+        try:
+            tile, kept = with_ranges(tile, (dac if fixed else None, None if tile.adc is None else adc))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+        silent += [f"{name} ({' and '.join(kept)})"] if kept else []
+        if op.input_range is not None and tile.dac is not None:
+            op.input_range.set_value(jnp.asarray(tile.dac.range))
+        op.tile.set_value(tile)
         op.calibrated = True
+    for what, names in (("do not reach", missed), ("bring nothing but zeros to", silent)):
+        if names:
+            warnings.warn(f"these inputs {what} {', '.join(names)}: ranges kept as they were", stacklevel=2)
     return tuned
 
 
@@ -269,6 +282,8 @@ def with_typical_ranges(model: Model) -> tuple[Model, dict[str, Array]]:
         if op.calibrated or tile.adc is None:
             continue
         found[name] = _typical_range(tile, matrices(layer, op))
+        if not isinstance(found[name], jax.core.Tracer) and not jnp.isfinite(found[name]):
+            raise ValueError(f"layer {name!r} has weights that are NaN or infinite: clean them before programming")
         op.tile.set_value(replace(op.tile.get_value(), **{"adc.range": found[name]}))
     return tuned, found
 

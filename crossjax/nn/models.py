@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,8 @@ class MLP(nnx.Module):
 
 class LeNet5(nnx.Module):
     """LeNet-5 for 28 × 28 × 1 images (LeCun et al., Proc. IEEE 86:2278, 1998), with ReLU and max pooling."""
+
+    flattened: ClassVar[dict[str, tuple[int, ...]]] = {"fc1": (16, 5, 5)}  # for `load_torch`
 
     def __init__(self, *, rngs: nnx.Rngs) -> None:
         self.conv1 = nnx.Conv(1, 6, (5, 5), padding=2, rngs=rngs)

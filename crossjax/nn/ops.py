@@ -6,25 +6,32 @@ vectors. What the matrices conduct depends on what the op holds:
     nothing      a chip that is imagined from the kernel, with injected noise unless ``deterministic``: training
     a reading    the programmed chip at one moment (see `crossjax.nn.program` and `crossjax.nn.read`): inference
 
-Noise is a function of the op's key: no state changes in a call, so ops work in jit, vmap, scan and remat, and the same
-call twice gives the same result. Cells of recurrent layers also hash their inputs, so that every time step sees noise
-of its own; other layers that a network calls several times in one pass see the same noise each time.
+Noise is a function of the op's key and of the inputs: no state changes in a call, so ops work in jit, vmap, scan and
+remat, and the same call twice gives the same result. Time steps, calls of a shared layer and examples under vmap whose
+inputs differ in any bit see noise of their own; those whose inputs are equal see the same. Weights that are imagined
+with noise are those of one chip: they follow from the key alone.
+
+A chip computes in single precision, whatever comes in; what goes out is of the type that the digital layer returns.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array, lax
+from jax.custom_derivatives import SymbolicZero
 
+from crossjax._numerics import at_least_single
 from crossjax._pytree import replace
-from crossjax._random import named, numbered, split
-from crossjax.compensation import calibrate_ranges
+from crossjax._random import keyed_by, named, split
+from crossjax.compensation import needed_ranges
 from crossjax.tiles.conv import Window, convolve
 from crossjax.tiles.injection import Injection, imagine
 from crossjax.tiles.mvm import mvm
@@ -56,7 +63,7 @@ class InputRange(nnx.Param):
 
 
 class Observed(nnx.Variable):
-    """The ranges that inputs and bit-line sums need, measured while ``observe`` is set: (DAC, ADC)."""
+    """(calls, DAC range, ADC range): what inputs and bit-line sums need, measured while ``observe`` is set."""
 
 
 class Op(nnx.Module):
@@ -68,16 +75,15 @@ class Op(nnx.Module):
         key: of the noise.
         chip, reading: after programming, and at one moment.
         input_range: learned, or None for the tile's own.
-        recurrent: the noise also depends on the inputs.
+        straight_through: the kernel's gradient is that of the product with it, while the outputs are those of the
+            reading; otherwise a reading refuses to be differentiated by the kernel.
         deterministic: no injected noise (``model.eval()`` sets it, ``model.train()`` clears it).
         digital: compute the exact product instead.
         observe: percentile of inputs and sums to measure, and compute the exact product; None does not.
         calibrated: the ranges of the converters come from data.
     """
 
-    def __init__(
-        self, tile: Tile, injections: Sequence[Injection], key: Array, *, learn_range: bool, recurrent: bool = False
-    ) -> None:
+    def __init__(self, tile: Tile, injections: Sequence[Injection], key: Array, *, learn_range: bool) -> None:
         strong = jnp.zeros(()).dtype
         self.tile = Hardware(jax.tree.map(lambda a: jnp.asarray(a, strong), tile))
         self.injections = Injections(jax.tree.map(lambda a: jnp.asarray(a, strong), tuple(injections)))
@@ -89,7 +95,7 @@ class Op(nnx.Module):
         if learn_range and fixed:
             self.input_range = InputRange(jnp.asarray(tile.dac.range, strong))  # type: ignore[union-attr]
         self.observed: Observed | None = nnx.data(None)
-        self.recurrent = recurrent
+        self.straight_through = False
         self.deterministic = False
         self.digital = False
         self.observe: float | None = None
@@ -100,42 +106,77 @@ class Op(nnx.Module):
         tile: Tile = self.tile.get_value()
         if self.input_range is None:
             return tile
-        return replace(tile, **{"dac.range": self.input_range.get_value()})
+        learned = self.input_range.get_value()
+        if not isinstance(learned, jax.core.Tracer) and not 0 < float(learned) < math.inf:
+            raise ValueError(
+                f"a learned input range is {float(learned):g}, and no input fits that: train it with "
+                "crossjax.training.ranges, which keeps it positive"
+            )
+        return replace(tile, **{"dac.range": jnp.where(learned > 0, learned, jnp.nan)})
 
     def fresh(self, x: Array) -> Array:
-        """The key of this product's noise."""
-        if not self.recurrent:
-            return self.key.get_value()
-        bits = lax.bitcast_convert_type(lax.stop_gradient(x).astype(jnp.float32), jnp.uint32)
-        return numbered(self.key.get_value(), jnp.sum(bits, dtype=jnp.uint32))
+        """The key of the noise of this product with ``x``."""
+        return keyed_by(self.key.get_value(), x)
 
     def readings(self, matrices: Array) -> Reading:
         """What is multiplied with, stacked over groups, for kernel matrices (groups, rows, cols)."""
         if self.reading is not None:
-            return self.reading.get_value()
+            return self._followed(self.reading.get_value(), matrices)
         if self.chip is not None:
             raise ValueError("this layer is programmed but not read: call crossjax.nn.read(key, model, t) first")
-        tile = self.hardware()
-        injections = () if self.deterministic else self.injections.get_value()
-        key = self.key.get_value()
+        return self._imagined(matrices, self.hardware(), () if self.deterministic else self.injections.get_value())
+
+    def _imagined(self, matrices: Array, tile: Tile, injections: Sequence[Injection]) -> Reading:
+        key, matrices = self.key.get_value(), at_least_single(matrices)
         if matrices.shape[0] == 1:
             return jax.tree.map(lambda a: a[None], imagine(key, tile, matrices[0], injections))
         keys = split(named(key, "groups"), matrices.shape[0])
         return jax.vmap(lambda k, w: imagine(k, tile, w, injections))(keys, matrices)
 
-    def note(self, matrices: Array, x: Array) -> None:
-        """Remember the ranges that inputs (groups, vectors, rows) need."""
-        assert self.observe is not None
+    def _followed(self, reading: Reading, matrices: Array) -> Reading:
+        """A reading whose derivative by the kernel matrices is that of `straight_through`, or refused."""
+        if not self.straight_through:
+            return replace(reading, w=_refuse_gradient(reading.w, matrices))
+        plain = replace(self.hardware(), wires=None, **{"device.read": None})
+        ideal = self._imagined(matrices, plain, ())
+        share = (ideal.scale / reading.scale)[:, :, None, None]
+        if share.shape[-1] > 1:  # a scale per column, none for a column of references
+            spare = ideal.w.shape[-1] - share.shape[-1]
+            share = jnp.pad(share, [(0, 0)] * 5 + [(0, spare)], constant_values=1.0)
+        lines = ideal.w * share
+        return replace(reading, w=reading.w + (lines - lax.stop_gradient(lines)))
+
+    def note(self, matrices: Array, x: Array, driven: Array | None = None) -> None:
+        """Remember the ranges that inputs (groups, vectors, rows) need, those that are ``driven`` (likewise)."""
+        assert self.observe is not None and self.observed is not None
         tile, percentile = self.hardware(), self.observe
 
-        def ranges(w: Array, x: Array) -> tuple[Array, Array]:
-            tuned = calibrate_ranges(tile, w, x, percentile)
-            dac = jnp.zeros(()) if tuned.dac is None else jnp.asarray(tuned.dac.range)
-            return dac, jnp.zeros(()) if tuned.adc is None else jnp.asarray(tuned.adc.range)
+        def ranges(w: Array, x: Array, driven: Array | None) -> Array:
+            needed = needed_ranges(tile, w, x, percentile, driven)
+            return jnp.stack([jnp.ones(()), *(jnp.zeros(()) if a is None else a for a in needed)])
 
-        found = jnp.stack(jax.vmap(ranges)(matrices, x)).max(axis=1)
-        assert self.observed is not None
-        self.observed[...] = jnp.maximum(self.observed[...], found)
+        found = jax.vmap(ranges)(at_least_single(matrices), at_least_single(x), driven)
+        self.observed[...] = jnp.maximum(self.observed[...], found.max(axis=0))
+
+
+@jax.custom_jvp
+def _refuse_gradient(w: Array, matrices: Array) -> Array:
+    """What a chip conducts, ``w``; refuses to be differentiated by the kernel matrices, which it does not follow."""
+    return w
+
+
+def _refuse_gradient_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
+    (w, matrices), (moved, kernel) = primals, tangents
+    if not isinstance(kernel, SymbolicZero):
+        raise ValueError(
+            f"the gradient by a kernel {matrices.shape[1:]} whose chip is programmed and read would be 0, since the "
+            "chip conducts what it conducts: read it with crossjax.nn.read(…, straight_through=True) for the gradient "
+            "of the product, or differentiate by other parameters only (nnx.grad(…, argnums=nnx.DiffState(0, filter)))"
+        )
+    return w, jnp.zeros_like(w) if isinstance(moved, SymbolicZero) else moved
+
+
+_refuse_gradient.defjvp(_refuse_gradient_jvp, symbolic_zeros=True)
 
 
 class MatrixOp(Op):
@@ -162,17 +203,19 @@ class MatrixOp(Op):
         (mine, theirs), (batch, _) = dimension_numbers
         if batch or tuple(theirs) != tuple(range(self.contracted)):
             raise ValueError("a layer with batch axes in its kernel is several matrices: keep it digital by a rule")
+        exact = partial(lax.dot_general, dimension_numbers=dimension_numbers, precision=precision, **options)
         if self.digital:
-            return lax.dot_general(x, kernel, dimension_numbers, precision=precision)
+            return exact(x, kernel)
+        dtype = jax.eval_shape(exact, x, kernel).dtype
         x = jnp.moveaxis(x, mine, range(x.ndim - len(mine), x.ndim))
         batch_shape = x.shape[: x.ndim - len(mine)]
         matrices, vectors = self.flat(kernel), x.reshape(*batch_shape, -1)
         if self.observe is not None:
             self.note(matrices, vectors.reshape(1, -1, vectors.shape[-1]))
-            y = vectors @ matrices[0]
+            y = at_least_single(vectors) @ at_least_single(matrices[0])
         else:
             y = mvm(self.fresh(x), self.hardware(), _only(self.readings(matrices)), vectors)
-        return y.astype(x.dtype).reshape(*batch_shape, *kernel.shape[self.contracted :])
+        return y.astype(dtype).reshape(*batch_shape, *kernel.shape[self.contracted :])
 
 
 class EinsumOp(MatrixOp):
@@ -200,7 +243,7 @@ class EinsumOp(MatrixOp):
         summed = [right[k] for k in self.order[: self.contracted]]
         mine = tuple(left.index(c) for c in summed)
         dimensions = ((mine, tuple(range(self.contracted))), ((), ()))
-        y = super().__call__(x, kernel.transpose(self.order), dimensions, precision)
+        y = super().__call__(x, kernel.transpose(self.order), dimensions, precision, **options)
         have = [c for c in left if c not in summed] + [right[k] for k in self.order[self.contracted :]]
         return y.transpose([have.index(c) for c in result])
 
@@ -228,11 +271,13 @@ class ConvOp(Op):
 
     Attributes:
         groups: the feature groups, each a matrix of its own.
+        causal: the layer has put zeros before the input itself: they are padding, too.
     """
 
-    def __init__(self, groups: int, *arguments: Any, **options: Any) -> None:
+    def __init__(self, groups: int, *arguments: Any, causal: bool = False, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.groups = groups
+        self.causal = causal
 
     def matrices(self, kernel: Array) -> Array:
         """(groups, taps · inputs, outputs)."""
@@ -255,28 +300,36 @@ class ConvOp(Op):
         """As `lax.conv_general_dilated`, channels last and without input dilation."""
         size = kernel.shape[:-2]
         dilation = tuple(rhs_dilation or (1,) * len(size))
+        if self.causal:
+            before = dilation[0] * (size[0] - 1)
+            x, padding = x[:, before:], [(before, 0)]
         window = Window.of(x.shape[1:-1], size, window_strides, dilation, padding)
+        exact = partial(
+            lax.conv_general_dilated, window_strides=window.strides, padding=window.padding, lhs_dilation=lhs_dilation,
+            rhs_dilation=dilation, dimension_numbers=dimension_numbers, feature_group_count=feature_group_count,
+            precision=precision, **options,
+        )  # fmt: skip
         if self.digital:
-            return lax.conv_general_dilated(
-                x, kernel, window.strides, window.padding, lhs_dilation, dilation, dimension_numbers,
-                feature_group_count, precision=precision,
-            )  # fmt: skip
+            return exact(x, kernel)
+        dtype, key = jax.eval_shape(exact, x, kernel).dtype, self.fresh(x)
+        x, kernel = at_least_single(x), at_least_single(kernel)
         matrices = self.matrices(kernel)
         if self.groups == 1:
             parts = x[None]
         else:
             parts = jnp.moveaxis(x.reshape(*x.shape[:-1], self.groups, -1), -2, 0)
         if self.observe is not None:
-            patches = jax.vmap(window.patches)(parts)
-            self.note(matrices, patches.reshape(self.groups, -1, patches.shape[-1]))
+            patches, driven = jax.vmap(window.patches)(parts), jax.vmap(partial(window.driven, self.hardware()))(parts)
+            flat = (self.groups, -1, patches.shape[-1])
+            self.note(matrices, patches.reshape(flat), None if driven is None else driven.reshape(flat))
             y = jax.vmap(window.convolve)(parts, matrices)
         elif self.groups == 1:
-            y = convolve(self.fresh(x), self.hardware(), _only(self.readings(matrices)), x, window)[None]
+            y = convolve(key, self.hardware(), _only(self.readings(matrices)), x, window)[None]
         else:
-            tile, keys = self.hardware(), split(self.fresh(x), self.groups)
+            tile, keys = self.hardware(), split(key, self.groups)
             y = jax.vmap(lambda k, r, p: convolve(k, tile, r, p, window))(keys, self.readings(matrices), parts)
         y = y[0] if self.groups == 1 else jnp.moveaxis(y, 0, -2).reshape(*y.shape[1:-1], -1)
-        return y.astype(x.dtype)
+        return y.astype(dtype)
 
 
 class Embed(nnx.Embed):

@@ -131,13 +131,12 @@ class SimulatedCore:
 
         Drift exponents belong to these targets: they are what the controller wants, whatever it requests later.
         """
-        device = self.tile.device
-        target = self.tile.cell.encode(weights, device.g_min, device.g_max)
+        device, target = self.tile.written, self.tile.targets(weights)
         aimed = replace(self, cells=device.aim(named(key, "aim"), self.cells, target))
         return aimed._send(key, target if self.used is None else jnp.where(self.cells_used(), target, self.target))
 
     def _send(self, key: Array, target: Array) -> tuple[SimulatedCore, Array]:
-        device = self.tile.device
+        device = self.tile.written
         cells, pulses = device.pulse(key, self.cells, target - self.target, off=target <= device.g_min)
         clock = None if self.clock is None else self.clock.pulsed(pulses > 0)
         return replace(self, cells=cells, target=target, clock=clock), jnp.sum(pulses)
@@ -184,6 +183,13 @@ class SimulatedCore:
         g = cell.encode(weights, device.g_min, device.g_max)
         sigma = jnp.where(g > device.g_min, device.write_deviation(g), 0.0)  # the idle half of a pair is not pulsed
         return deviation(cell, sigma, device.g_min, device.g_max)
+
+    def rounding(self, weights: Array) -> Array | float:
+        """How far (r, c) the states of the devices are from normalised ``weights``: no pulse makes up for it."""
+        device = self.tile.device
+        if self.tile.states is None:
+            return 0.0
+        return jnp.abs(self.tile.cell.decode(self.tile.targets(weights), device.g_min, device.g_max) - weights)
 
     @property
     def flickers(self) -> bool:
@@ -266,6 +272,10 @@ class Instrument:
     def write_noise(self, weights: Array) -> Array:
         """The instrument's known write noise, in weight units."""
         return jnp.broadcast_to(jnp.asarray(self.noise, weights.dtype), weights.shape)
+
+    def rounding(self, weights: Array) -> float:
+        """See `SimulatedCore.rounding`: unknown."""
+        return 0.0
 
     @property
     def flickers(self) -> bool:

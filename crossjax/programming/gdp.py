@@ -82,7 +82,7 @@ class GDP:
         """See `Method.run`."""
         core, first = core.write(named(key, "first"), weights)
         quiet = jnp.minimum(loudest, self.drive)
-        average, dead = self._average(core, weights), self._dead_zone(core, weights)
+        average, dead = self._average(core, weights), self._dead_zone(core, weights) + core.rounding(weights)
 
         def step(core: AnyCore, state: _State, key: Array, k: Array) -> tuple[AnyCore, _State, Sums]:
             x = inputs(named(key, "inputs"), core, self.batch, weights.shape[0], quiet)

@@ -60,12 +60,13 @@ class Iterative:
         self._check_core(core)
         core, first = core.write(named(key, "first"), weights)
         integration = self.counted(core)
+        enough = self.tolerance + core.rounding(weights)
         mvms = integration * self.reads * weights.shape[0]
 
         def step(core: AnyCore, done: Array, key: Array, k: Array) -> tuple[AnyCore, Array, Sums]:
             error = self.read(named(key, "verify"), core, weights.shape[0], integration) - weights
             error = error + core.expected_change(self.iterations - 1.0 - k)
-            inside = jnp.abs(error) <= self.tolerance
+            inside = jnp.abs(error) <= enough
             done = (done | inside) if self.keep else inside
             core, pulses = core.pulse(named(key, "pulse"), jnp.where(done, 0.0, -self.step * error))
             spent = Spent(pulses + jnp.where(k == 0, first, 0), mvms, self.reads * weights.size)

@@ -70,8 +70,7 @@ class OneShot:
         return core, _once(measure(core, errors, weights, Spent(pulses), jnp.ones_like(weights)))
 
     def _program(self, key: Array, core: SimulatedCore, weights: Array) -> SimulatedCore:
-        device, cell = core.tile.device, core.tile.cell
-        target = cell.encode(weights, device.g_min, device.g_max)
+        device, cell, target = core.tile.written, core.tile.cell, core.tile.targets(weights)
         cells = device.program(named(key, "program"), core.cells, target)
         if isinstance(cell, Pairs) and cell.split == "residual":
             order = jnp.arange(cell.devices)[:, None, None] // 2
@@ -80,7 +79,7 @@ class OneShot:
                 missing = weights - cell.decode(written, device.g_min, device.g_max)
                 change = jnp.clip(missing * cell.full_scale / cell.factors[p], -1.0, 1.0)
                 pair = cell.pair(change, device.g_min, device.g_max)
-                target = target.at[2 * p : 2 * p + 2].set(pair)
+                target = target.at[2 * p : 2 * p + 2].set(device.nearest(pair))
                 again = device.program(named(key, f"program pair {p}"), core.cells, target)
                 cells = replace(cells, g=jnp.where(order == p, again.g, cells.g))
         return replace(core, cells=cells, target=target)
@@ -98,8 +97,7 @@ class Exact:
         """
         if isinstance(core, Instrument):
             raise TypeError("Exact sets the devices of a simulated chip; an instrument is programmed by pulses")
-        device = core.tile.device
-        target = core.tile.cell.encode(weights, device.g_min, device.g_max)
+        device, target = core.tile.written, core.tile.targets(weights)
         cells = replace(device.aim(named(key, "aim"), core.cells, target), g=target)
         core = replace(core, cells=cells, target=target)
         return core, _once(measure(core, None, weights, Spent(), jnp.ones_like(weights)))

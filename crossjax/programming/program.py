@@ -12,7 +12,7 @@ from jax import Array
 
 from crossjax._checks import as_array, checking, ensure, ensure_range, is_finite, is_traced
 from crossjax._kinds import door
-from crossjax._numerics import relative_error
+from crossjax._numerics import at_least_single, relative_error
 from crossjax._pytree import replace, strong
 from crossjax._random import named, split
 from crossjax.programming.core import Core, Instrument, SimulatedCore
@@ -178,6 +178,7 @@ def mvm_error(
     """
     _check_vectors(vectors)
     weights = weights if is_traced(weights) else jnp.asarray(as_array("weights", weights))
+    weights = at_least_single(weights)
     if weights.shape != chip.shape:
         raise ValueError(f"weights must have the chip's shape {chip.shape}, got {weights.shape}")
     if checking():

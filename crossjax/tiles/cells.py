@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from crossjax._kinds import door
 from crossjax._numerics import clip_inside, safe_sqrt
@@ -71,7 +71,8 @@ class Pairs:
     * ``one``: everything on the most significant pair;
     * ``residual``: as msp_first, but what the most significant pairs missed when they were programmed and read
       goes onto the next ones;
-    * ``digits``: the digits of the integer weight (bit slices), the least significant one taking the rest.
+    * ``digits``: the digits of the integer weight (bit slices), the least significant one taking the rest, which a
+      tile rounds (`Tile.targets`).
 
     Attributes:
         factors: significance F_p of every pair, largest first. Leaves: F can be swept.
@@ -132,6 +133,25 @@ class Pairs:
             rest = rest - factor * shares[-1]
         return [*shares, rest / self.factors[-1]]
 
+    def rounded(self, w: Array, states: int) -> list[Array]:
+        """`shares` on the levels of devices of few states; the gradient is that of the shares.
+
+        Every pair is at the level nearest to its share that leaves the less significant ones no more than they hold.
+        """
+        rest, top, found = w * self.full_scale, states - 1, []
+        for p, (share, factor) in enumerate(zip(self.shares(w), self.factors, strict=True)):
+            if self.split != "one" or p == 0:
+                below = sum(self.factors[p + 1 :])
+                low = jnp.ceil((rest - below) / factor * top - 1e-4)
+                high = jnp.floor((rest + below) / factor * top + 1e-4)
+                level = jnp.round(share * top)
+                level = jnp.where(low < high, jnp.clip(level, low, high), jnp.round(rest / factor * top))
+                level = jnp.clip(level, -top, top) / top
+                rest = rest - factor * level
+                share = share + lax.stop_gradient(level - share)
+            found.append(share)
+        return found
+
     def pair(self, share: Array, g_min: Array | float, g_max: Array | float) -> Array:
         """(G⁺, G⁻) of one pair."""
         span = g_max - g_min
@@ -176,8 +196,8 @@ class Pairs:
 def bit_slices(bits: int, slices: int) -> Pairs:
     """Weights as integers in ``slices`` pairs of ``bits`` bits each (factors 2^bits apart).
 
-    Integer weights k / (2^(bits·slices) − 1) use exactly 2^bits conductance levels per device; for others the
-    least significant slice takes the rest.
+    Integer weights k / (2^(bits·slices) − 1) are what 2^bits conductances per device hold exactly. A tile writes no
+    other conductances (`Tile.targets`): other weights are rounded to integers.
 
     Raises:
         ValueError: if either is below 1.

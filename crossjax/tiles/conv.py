@@ -1,5 +1,7 @@
 """Convolutions on tiles: a kernel is a matrix (taps · inputs, outputs) that every patch of the input meets.
 
+The padding of the input is word lines that are not driven: they carry exactly nothing, whatever the DAC makes of a 0.
+
 Where one tile holds all rows of the kernel, converters act on each pixel and each output alone, and the bit-line sums
 of all patches are a plain convolution: the same arithmetic at the speed of `lax.conv_general_dilated`. Where tiles
 divide the rows, or a vector is scaled by its own maximum, patches are laid out (im2col) and sent through `mvm`.
@@ -15,7 +17,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from crossjax._pytree import spec, static
-from crossjax.tiles.mvm import forward, mvm, scaled
+from crossjax.tiles.mvm import forward, multiply, scaled
 from crossjax.tiles.tile import Reading, Tile
 
 
@@ -57,6 +59,10 @@ class Window:
             taps.append(x[(slice(None), *window)])
         return jnp.concatenate(taps, axis=-1)
 
+    def driven(self, tile: Tile, x: Array) -> Array | None:
+        """Which word lines of the `patches` of ``x`` carry an input, same shape; None where it makes no difference."""
+        return None if tile.dac is None or tile.dac.has_zero else self.patches(jnp.ones(x.shape, bool))
+
     def convolve(self, x: Array, kernel: Array) -> Array:
         """(batch, …, inputs) with a kernel (taps · inputs, outputs)."""
         axes = "DHW"[-len(self.size) :] if len(self.size) <= 3 else "".join(map(str, range(len(self.size))))
@@ -91,8 +97,13 @@ def convolve(key: Array, tile: Tile, reading: Reading, x: Array, window: Window)
         (batch, …, outputs).
     """
     if not direct(tile, reading.shape):
-        return mvm(key, tile, reading, window.patches(x))
+        return _patchwise(key, tile, reading, x, window)
     return _convolve(key, tile, reading, x, window)
+
+
+@jax.jit
+def _patchwise(key: Array, tile: Tile, reading: Reading, x: Array, window: Window) -> Array:
+    return multiply(key, tile, reading, window.patches(x), driven=window.driven(tile, x))
 
 
 @jax.jit

@@ -88,9 +88,9 @@ class DeviceNoise:
 
     def disturb(self, key: Array, tile: Tile, w: Array, scale: Array) -> Array:
         """See `Injection.disturb`."""
-        device, cell = tile.device, tile.cell
+        device, cell = tile.written, tile.cell
         clean = lax.stop_gradient(w)
-        target = cell.encode(clean, device.g_min, device.g_max)
+        target = tile.targets(clean)
         blank = device.reset(named(key, "reset"), target.shape)
         state = device.program(named(key, "program"), blank, target)
         g = state.g if self.t is None else device.at(named(key, "at"), state, self.t)
@@ -150,9 +150,9 @@ def imagine(key: Array, tile: Tile, weights: Array, injections: Sequence[Injecti
     extra = sum(variances[1:], variances[0]) if variances else None
     device, order = tile.device, (0, 2, 1, 3)  # (down, across, r, c) → (down, r, across, c)
     extra = None if extra is None else extra.transpose(order)[:, :, None]
-    if tile.subtract == "analog" and device.read is None and tile.wires is None:
+    if tile.subtract == "analog" and device.read is None and tile.wires is None and tile.states is None:
         return Reading(w.transpose(order)[:, :, None], extra, scale, None, shape)
-    lines, variance = conduct(tile, tile.cell.encode(w, device.g_min, device.g_max), shape)
+    lines, variance = conduct(tile, tile.targets(w), shape)
     if extra is not None:
         variance = extra if variance is None else variance + extra
     return Reading(lines, variance, scale, None, shape)

@@ -15,7 +15,7 @@ from jax import Array, lax
 
 from crossjax._checks import as_array, checking, ensure, is_finite, is_traced
 from crossjax._kinds import door
-from crossjax._numerics import ratio, safe_sqrt
+from crossjax._numerics import at_least_single, ratio, safe_sqrt
 from crossjax._pytree import replace, strong
 from crossjax._random import named, normal
 from crossjax.circuits.converters import ColumnSpread
@@ -25,7 +25,7 @@ from crossjax.tiles.tile import Chip, Reading, Reference, Tile, check_chip, test
 
 
 def as_inputs(x: Array | np.ndarray, shape: tuple[int, int]) -> Array:
-    """Inputs (…, rows) as floats.
+    """Inputs (…, rows) as floats of single precision at least: a chip computes in no less.
 
     Raises:
         ValueError: for a wrong inner dimension or complex numbers.
@@ -37,7 +37,7 @@ def as_inputs(x: Array | np.ndarray, shape: tuple[int, int]) -> Array:
         raise ValueError("inputs are complex; a crossbar multiplies real numbers")
     if checking():
         ensure(is_finite, "x must be finite", x)
-    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.zeros(()).dtype)
+    return at_least_single(x)
 
 
 # ----------------------------------------------------------------------------------------- the product
@@ -90,7 +90,13 @@ Product = Callable[[Array, Array], Array]
 
 
 def forward(
-    key: Array, tile: Tile, reading: Reading, u: Array, product: Product | None = None, extra: Array | None = None
+    key: Array,
+    tile: Tile,
+    reading: Reading,
+    u: Array,
+    product: Product | None = None,
+    extra: Array | None = None,
+    driven: Array | None = None,
 ) -> Array:
     """Normalised inputs to normalised outputs of every tile: the one forward path.
 
@@ -104,12 +110,13 @@ def forward(
         product: how signals (down, batch, r) meet conductances (down, r, lines, across, c'); None for `line_sums`.
             A convolution passes its own, which must be the same sums.
         extra: variance that every line's output has besides, to broadcast against (down, batch, lines, across, c').
+        driven: which word lines carry a signal; see `signals`.
 
     Returns:
         (down, batch, across, c), in full inputs on full weights, before digital scales.
     """
     product = product or line_sums
-    x, times = signals(tile, u), None
+    x, times = signals(tile, u, driven), None
 
     def bit_lines(x: Array, w: Array) -> Array:
         return _bit_lines(tile, x, w, product)
@@ -118,7 +125,9 @@ def forward(
         first = tile.adc.distort(bit_lines(x, reading.w), _per_vector(reading.columns))
         times = tile.adc.halvings(first.reshape(*first.shape[:2], -1))
         sliced = tile.dac is not None and tile.dac.slice_bits is not None
-        x = x / times if sliced else signals(tile, u / times)  # slices are already digits: their signal is halved
+        x = (
+            x / times if sliced else signals(tile, u / times, driven)
+        )  # slices are already digits: their signal is halved
     sums = bit_lines(x, reading.w)
     variance = extra
     if reading.variance is not None:
@@ -132,12 +141,17 @@ def forward(
     return y
 
 
-def signals(tile: Tile, u: Array) -> Array:
-    """Word-line signals (down, slices · batch, r)."""
+def signals(tile: Tile, u: Array, driven: Array | None = None) -> Array:
+    """Word-line signals (down, slices · batch, r).
+
+    A DAC without a level at 0 gives every input a signal, so that it takes ``driven``, to broadcast against ``u``, to
+    say which word lines get none; None: all do. With a level at 0 an input of 0 is the same.
+    """
     if tile.dac is None:
         return u
     if tile.dac.slice_bits is None:
-        return tile.dac.convert(u)
+        x = tile.dac.convert(u)
+        return x if driven is None else jnp.where(driven, x, 0.0)
     slices = tile.dac.slices(u)  # (slices, down, batch, r)
     return slices.transpose(1, 0, 2, 3).reshape(u.shape[0], -1, u.shape[2])
 
@@ -196,11 +210,11 @@ def mvm(key: Array, tile: Tile, chip: Chip | Reading, x: Array, t: Array | float
         chip: a programmed chip, read at time ``t``; or a `Reading` (see `read`), whose time and conductances are
             already fixed, as they are for all vectors that a network sends through at one moment (``t`` is then
             without effect). ``mvm(key, tile, chip, x, t)`` equals ``mvm(key, tile, read(key, tile, chip, t), x)``.
-        x: inputs, (…, rows), in the units of the weights' inputs.
+        x: inputs, (…, rows), in the units of the weights' inputs; half precision is taken as it is.
         t: seconds after the first read, ≥ 0.
 
     Returns:
-        Outputs (…, cols).
+        Outputs (…, cols), in single precision at least: the chip's, not that of half-precision inputs.
 
     Raises:
         ValueError: for a wrong inner dimension or a negative time.
@@ -208,16 +222,33 @@ def mvm(key: Array, tile: Tile, chip: Chip | Reading, x: Array, t: Array | float
     check_chip(tile, chip)
     x = as_inputs(x, chip.shape)
     now = chip if isinstance(chip, Reading) else reading(key, tile, chip, t)
-    return _mvm(key, strong(tile), now, x)
+    return multiply(key, strong(tile), now, x)
 
 
 @jax.jit
-def _mvm(key: Array, tile: Tile, reading: Reading, x: Array) -> Array:
+def multiply(key: Array, tile: Tile, reading: Reading, x: Array, driven: Array | None = None) -> Array:
+    """`mvm` of checked arguments; ``driven`` as in `driven_lines`."""
     grid = tile.grid(reading.shape)
     flat = x.reshape(-1, grid.rows)
     scale = 1.0 if tile.dac is None else tile.dac.input_scale(flat)
     u = grid.cut_inputs(flat if tile.dac is None else flat / scale)
-    return (scaled(tile, reading, forward(key, tile, reading, u)) * scale).reshape(*x.shape[:-1], grid.cols)
+    lines = driven_lines(tile, flat, driven)
+    y = forward(key, tile, reading, u, driven=None if lines is None else grid.cut_inputs(lines))
+    return (scaled(tile, reading, y) * scale).reshape(*x.shape[:-1], grid.cols)
+
+
+def driven_lines(tile: Tile, x: Array, driven: Array | None = None) -> Array | None:
+    """Which word lines of inputs (batch, rows) carry a signal, (1 or batch, rows); None where that makes no difference.
+
+    Args:
+        tile: the hardware.
+        x: the inputs.
+        driven: which of them are inputs, and not padding, (…, rows); None: all.
+    """
+    if tile.dac is None or tile.dac.has_zero:
+        return None
+    lines = jnp.ones((1, x.shape[1]), bool) if driven is None else driven.reshape(-1, x.shape[1])
+    return lines & jnp.any(x != 0, axis=1, keepdims=True) if tile.dac.scaling == "absmax" else lines
 
 
 def scaled(tile: Tile, reading: Reading, y: Array) -> Array:

@@ -14,7 +14,7 @@ from jax import Array
 
 from crossjax._checks import KindError, as_array, ensure, is_finite, is_real, is_traced
 from crossjax._numerics import ratio, safe_sqrt
-from crossjax._pytree import check_choice, check_count, check_range, spec, static
+from crossjax._pytree import check_choice, check_count, check_range, replace, spec, static
 from crossjax._random import named, normal
 from crossjax.circuits.converters import ADC, DAC, ColumnSpread
 from crossjax.circuits.wires import StaticDrop, Wires
@@ -66,6 +66,13 @@ class Tile:
         check_choice(self, "subtract", ("analog", "digital"))
         check_choice(self, "compensation", (None, "tile", "column"))
         check_choice(self, "reference", ("first", "ideal"))
+        if isinstance(self.device, Device) and self.device.states is not None:
+            levels = self.cell.digit_levels if isinstance(self.cell, Pairs) and self.cell.split == "digits" else 2
+            if (self.device.states - 1) % (levels - 1):
+                raise ValueError(
+                    f"Device.states ({self.device.states}) must hold the {levels} levels of the cell's digits: "
+                    f"{levels}, {2 * levels - 1}, {3 * levels - 2}, …"
+                )
         if self.cols <= self.cell.extra_columns:
             raise ValueError(f"Tile.cols must leave room for weights beside {self.cell.extra_columns} reference column")
 
@@ -84,6 +91,30 @@ class Tile:
     def grid(self, shape: tuple[int, int]) -> Grid:
         """How a matrix of this shape lies on tiles."""
         return Grid.cut_to(shape, self.rows, self.cols - self.cell.extra_columns)
+
+    @property
+    def states(self) -> int | None:
+        """Conductances that a device is written to: its own states, or the levels of a digit of the cell; None: any."""
+        digits = isinstance(self.cell, Pairs) and self.cell.split == "digits"
+        return self.cell.digit_levels if digits and self.device.states is None else self.device.states  # type: ignore[attr-defined]
+
+    @property
+    def written(self) -> Device:
+        """The device as it is written, with `states`."""
+        return self.device if self.states == self.device.states else replace(self.device, states=self.states)
+
+    def targets(self, w: Array) -> Array:
+        """Target conductances (devices, …, r, c'), µS, of normalised weights (…, r, c): states, where there are few.
+
+        The gradient is that of the cell's `encode`.
+        """
+        cell, low, high = self.cell, self.device.g_min, self.device.g_max
+        if self.states is None:
+            return cell.encode(w, low, high)
+        if isinstance(cell, Pairs):
+            return jnp.concatenate([cell.pair(share, low, high) for share in cell.rounded(w, self.states)])
+        g = self.written.nearest(cell.encode(w, low, high))  # what one device misses is another's to make up for
+        return self.written.nearest(cell.correct(g, w - cell.decode(g, low, high), low, high))
 
     def devices_for(self, shape: tuple[int, int]) -> int:
         """Physical devices that a matrix of this shape uses."""
@@ -239,7 +270,7 @@ def start(key: Array, tile: Tile, weights: Array) -> tuple[Chip, Array]:
     w, scale = normalise(tile, weights)
     down, across, r, c = w.shape
     wide = c + tile.cell.extra_columns
-    cells = tile.device.reset(named(key, "devices"), (tile.cell.devices, down, across, r, wide))
+    cells = tile.written.reset(named(key, "devices"), (tile.cell.devices, down, across, r, wide))
     lines, c = (tile.cell.devices, wide) if tile.subtract == "digital" else (1, c)
     columns = None if tile.adc is None else tile.adc.draw(named(key, "adc"), (down, lines, across, c))
     return Chip(cells, scale, columns, None, (weights.shape[0], weights.shape[1]), tile.hardware), w
@@ -250,7 +281,7 @@ def ideal_lines(tile: Tile, w: Array) -> Array:
     if tile.subtract == "analog":
         return w[None]
     low, high = tile.device.g_min, tile.device.g_max
-    return tile.cell.lines(tile.cell.encode(w, low, high), low, high)
+    return tile.cell.lines(tile.targets(w), low, high)
 
 
 def drive(tile: Tile, w: Array, wanted: float = 1 / 3) -> Array:
