@@ -4,9 +4,11 @@ from crossjax.nn import convert, models
 from crossjax.nn.chips import accuracy, adabs, evaluate, logits, program, read
 from crossjax.nn.convert import account, calibrate, digital, set_key, summary, to_analog
 from crossjax.nn.files import load, load_torch, save
-from crossjax.nn.ops import Embed, InputRange
+from crossjax.nn.layers import ConvTranspose, Embed
+from crossjax.nn.ops import InputRange
 
 __all__ = [
+    "ConvTranspose",
     "Embed",
     "InputRange",
     "account",

@@ -73,6 +73,7 @@ class Op(nnx.Module):
         digital: compute the exact product instead.
         observe: percentile of inputs and sums to measure, and compute the exact product; None does not.
         calibrated: the ranges of the converters come from data.
+        calls: how often one call of the network calls the layer; None: not known (see `to_analog`).
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Op(nnx.Module):
         self.digital = False
         self.observe: float | None = None
         self.calibrated = False
+        self.calls: int | None = None
 
     def hardware(self) -> Tile:
         """The tile as it is now, learned input range included."""
@@ -224,18 +226,25 @@ def einsum_axes(equation: str) -> tuple[tuple[int, ...], int]:
 
 
 class ConvOp(Op):
-    """``lax.conv_general_dilated(x, kernel)`` on tiles, channels last, any rank, stride, dilation and groups.
+    """``lax.conv_general_dilated(x, kernel)`` on tiles, channels last, any rank, stride, dilations and groups.
 
     Attributes:
         groups: the feature groups, each a matrix of its own.
+        flipped: kernels come with their taps reversed and as (…, outputs, inputs), as a transposed convolution's may.
     """
 
-    def __init__(self, groups: int, *arguments: Any, **options: Any) -> None:
+    def __init__(self, groups: int, *arguments: Any, flipped: bool = False, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.groups = groups
+        self.flipped = flipped
+
+    def oriented(self, kernel: Array) -> Array:
+        """(…, inputs, outputs) with the taps in the order of the inputs."""
+        return jnp.flip(kernel, tuple(range(kernel.ndim - 2))).swapaxes(-1, -2) if self.flipped else kernel
 
     def matrices(self, kernel: Array) -> Array:
         """(groups, taps · inputs, outputs)."""
+        kernel = self.oriented(kernel)
         kernel = kernel.reshape(-1, self.groups, kernel.shape[-1] // self.groups)
         return kernel.transpose(1, 0, 2)
 
@@ -252,13 +261,13 @@ class ConvOp(Op):
         precision: Any = None,
         **options: Any,
     ) -> Array:
-        """As `lax.conv_general_dilated`, channels last and without input dilation."""
+        """As `lax.conv_general_dilated`, channels last."""
         size = kernel.shape[:-2]
         dilation = tuple(rhs_dilation or (1,) * len(size))
-        window = Window.of(x.shape[1:-1], size, window_strides, dilation, padding)
+        window = Window.of(x.shape[1:-1], size, window_strides, dilation, padding, lhs_dilation)
         if self.digital:
             return lax.conv_general_dilated(
-                x, kernel, window.strides, window.padding, lhs_dilation, dilation, dimension_numbers,
+                x, self.oriented(kernel), window.strides, window.padding, lhs_dilation, dilation, dimension_numbers,
                 feature_group_count, precision=precision,
             )  # fmt: skip
         matrices = self.matrices(kernel)
@@ -277,18 +286,6 @@ class ConvOp(Op):
             y = jax.vmap(lambda k, r, p: convolve(k, tile, r, p, window))(keys, self.readings(matrices), parts)
         y = y[0] if self.groups == 1 else jnp.moveaxis(y, 0, -2).reshape(*y.shape[1:-1], -1)
         return y.astype(x.dtype)
-
-
-class Embed(nnx.Embed):
-    """`nnx.Embed` whose table is on tiles: a token is a full signal on one word line."""
-
-    analog: MatrixOp
-
-    def __call__(self, inputs: Array, out_sharding: Any = None) -> Array:
-        """See `nnx.Embed`."""
-        table = self.embedding[...]
-        signals = jax.nn.one_hot(inputs, table.shape[0], dtype=table.dtype)
-        return self.analog(signals, table, (((inputs.ndim,), (0,)), ((), ()))).astype(self.dtype)
 
 
 def _only(readings: Reading) -> Reading:
