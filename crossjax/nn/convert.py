@@ -101,11 +101,6 @@ def to_analog(
             setattr(place.module, place.slot, nnx.data(op))
     rest = [p for p, own in zip(where, hardware, strict=True) if own is not None]
     on = [p for p in rest if p.slot]
-    if not on and tile is not None and all(own is not None for _, own in rules):
-        raise ValueError(
-            "nothing to convert: this network has no layer that goes on tiles (nnx.Linear, Conv, ConvTranspose, Einsum "
-            "and what is made of them; nnx.Embed by a rule)"
-        )
     if example is None:
         check(model, rest)
     else:
@@ -114,6 +109,11 @@ def to_analog(
         check(model, [p for p in on if not calls[p.name]])
         for name, _, op in layers(model):
             op.calls = calls[name]
+    if not on and tile is not None and all(own is not None for _, own in rules):
+        raise ValueError(
+            "nothing to convert: this network has no layer that goes on tiles (nnx.Linear, Conv, ConvTranspose, Einsum "
+            "and what is made of them; nnx.Embed by a rule)"
+        )
     if report is not None:
         report(summary(model))
     return model

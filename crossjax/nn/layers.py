@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax import Array
+from jax import Array, lax
 
 from crossjax.nn.ops import ConvOp, MatrixOp
 
@@ -63,8 +63,10 @@ class ConvTranspose(nnx.ConvTranspose):
             x, padding = self._around(x, spread, strides)
         else:
             padding = _pads(self.padding, spread, strides)
+        last = (0, rank + 1, *range(1, rank + 1))
+        axes = lax.ConvDimensionNumbers(last, (rank + 1, rank, *range(rank)), last)
         y = self.conv_general_dilated(
-            x, kernel, (1,) * rank, padding, strides, dilation, precision=self.precision,
+            x, kernel, (1,) * rank, padding, strides, dilation, axes, precision=self.precision,
             preferred_element_type=self.preferred_element_type,
         )  # fmt: skip
         y = y if bias is None else y + bias

@@ -124,7 +124,7 @@ def follow(model: nnx.Module, where: Sequence[Place], kept: Sequence[Place], exa
     for place in where:
         own = [name for name, variable in place.own.items() if id(variable) in outside]
         if own:
-            raise refused(place, f"inputs are multiplied with its {', '.join(own)} outside any layer on tiles")
+            raise refused(place, f"inputs are multiplied with {', '.join(own)} outside any layer on tiles")
     return found.calls
 
 

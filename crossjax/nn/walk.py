@@ -64,7 +64,7 @@ class Place:
         name: the path that it is known by.
         module: it.
         names: every path that leads to it.
-        own: the variables that it holds itself, lists and dictionaries included.
+        own: the variables that it holds itself, lists and dictionaries included, by path.
         recurrent: whether it is part of a recurrent cell.
     """
 
@@ -102,8 +102,9 @@ def places(model: nnx.Module) -> list[Place]:
             found[id(node)].names.append(path_name(path))
             found[id(node)].recurrent |= any(isinstance(m, nnx.RNNCellBase) for m in above)
         elif isinstance(node, nnx.Variable) and above:
-            holder = found[id(above[-1])]
-            holder.own[path_name(path).removeprefix(f"{holder.names[-1]}.")] = node
+            own = found[id(above[-1])].own
+            if not any(node is v for v in own.values()):
+                own[path_name(path)] = node
     return list(found.values())
 
 
