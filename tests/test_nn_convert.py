@@ -137,6 +137,11 @@ class Rewriting(Outer):
         return self.part(x)
 
 
+class Energy(Outer):
+    def __call__(self, x):
+        return jax.grad(lambda x: jnp.sum(jnp.tanh(self.part(x) - self.part.kernel[...][0])))(x)
+
+
 class Penalised(Outer):
     def penalty(self):
         return jnp.sum(self.part.kernel[...] ** 2)
@@ -177,6 +182,7 @@ OPEN = {
     "scaled by a parent": (lambda: Scaling(linear()), r"part \(Linear\).*Scaling.__call__", "another kernel.*50 %"),
     "transposed by a parent": (lambda: Decoder(linear()), "Decoder.__call__", "multiplied with .*kernel"),
     "rewritten": (lambda: Rewriting(linear()), "Rewriting.__call__", "another kernel.*100 %"),
+    "a derivative": (lambda: Energy(linear()), "Energy", "derivative"),
     "a penalty": (lambda: Penalised(linear()), "Penalised.penalty", None),
     "with and without a norm": (lambda: Twice(linear()), "past them", "another kernel"),
     "added parameters": (lambda: Loose(linear()), r"tables \(List\).*tables.0", None),
@@ -264,9 +270,11 @@ def test_converting_nothing_is_an_error():
 
 
 def test_an_embedding_on_tiles_does_not_attend():
-    embed, tokens = nnx.Embed(16, 8, rngs=nnx.Rngs(0)), jnp.asarray([[0, 3, 15]])
+    embed, tokens = nnx.Embed(16, 8, rngs=nnx.Rngs(0)), jnp.asarray([[0, 3, 15, -1, -16, 16, -17]])
     analog = quiet(embed, [(nnx.Embed, IDEAL)])
     np.testing.assert_allclose(programmed(analog)(tokens), embed(tokens), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="integers"):
+        analog(X)
     with pytest.raises(ValueError, match="compute the outputs with"):
         programmed(analog).attend(X[:, :8])
     np.testing.assert_array_equal(nn.digital(analog).attend(X[:, :8]), embed.attend(X[:, :8]))
@@ -281,13 +289,14 @@ class Shared(nnx.Module):
         self.cell = nnx.RNN(nnx.SimpleCell(16, 16, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(0))
         self.heads = nnx.data({"last": linear(16, 16), "unused": linear(16, 16)})
         self.position = nnx.Param(jnp.ones((1, 16)))
+        self.gate = nnx.Param(jnp.ones(16))
 
     def __call__(self, x, steps, deep=True):
         x = self.decoder(self.encoder(x + self.position[...]))
         x = nnx.vmap(lambda layer, x: layer(x), in_axes=(None, 0))(self.encoder, x) if deep else x
         y = self.cell(jnp.broadcast_to(x[:, None], (4, 5, 16)))[:, -1]
         y = jax.lax.cond(steps > 3, lambda y: self.heads["last"](self.heads["last"](y)), self.heads["last"], y)
-        return jax.checkpoint(self.encoder)(y)
+        return jax.checkpoint(self.encoder)(y) * (x @ self.gate[...])[:, None]
 
 
 @pytest.mark.parametrize("name", ["encoder", "decoder", "(en|de)coder"])
@@ -299,7 +308,10 @@ def test_a_rule_matches_any_path_of_a_shared_layer(name):
 
 
 def test_an_example_counts_the_calls():
-    analog = quiet(Shared(), example=(X, jnp.asarray(2), True))
+    example = X, jnp.asarray(2), True
+    with pytest.raises(ValueError, match=r"the model \(Shared\).*multiplied with gate .*rule \(''"):
+        quiet(Shared(), example=example)
+    analog = quiet(Shared(), [("", None)], example=example)
     calls = {r["path"]: r["calls"] for r in nn.account(analog)}
     assert calls == {
         "": None, "cell.cell.dense_h": 5, "cell.cell.dense_i": 5, "decoder": 4, "heads.last": 2, "heads.unused": 0,

@@ -92,9 +92,7 @@ def to_analog(
     where = places(model)
     hardware = _choose(where, tile, rules)
     for place, own in zip(where, hardware, strict=True):
-        if own is None:
-            continue
-        if place.slot is not None:
+        if own is not None and place.slot is not None:
             options: Any = {"key": named(key, place.name), "learn_range": learn_ranges, "recurrent": place.recurrent}
             op = _op(place, own, injections, options)
             place.module.__class__ = _WITH_SLOT.get(type(place.module), type(place.module))
@@ -145,7 +143,7 @@ def _choose(where: Sequence[Place], tile: Tile | None, rules: Sequence[Rule]) ->
             chosen.append(None if isinstance(place.module, nnx.Embed) else tile)
         else:
             chosen.append(rules[match][1])
-            used[match] |= place.slot is not None or bool(place.matrices)
+            used[match] |= bool(place.slot or place.matrices or (place.own and rules[match][1] is None))
     for (what, _), hit in zip(rules, used, strict=True):
         if not hit:
             names = [name for place in where if place.slot for name in place.names]

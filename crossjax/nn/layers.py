@@ -22,9 +22,14 @@ class Embed(nnx.Embed):
 
     def __call__(self, inputs: Array, out_sharding: Any = None) -> Array:
         """See `nnx.Embed`."""
+        if not jnp.issubdtype(inputs.dtype, jnp.integer):
+            raise ValueError(f"an embedding looks up integers, got {inputs.dtype}")
         table = self.embedding[...]
-        signals = jax.nn.one_hot(inputs, table.shape[0], dtype=table.dtype)
-        return self.analog(signals, table, (((inputs.ndim,), (0,)), ((), ()))).astype(self.dtype)
+        rows = table.shape[0]
+        tokens = jnp.zeros_like(inputs) if rows == 1 else jnp.where(inputs < 0, inputs + rows, inputs)
+        signals = jax.nn.one_hot(tokens, rows, dtype=table.dtype)
+        found = self.analog(signals, table, (((inputs.ndim,), (0,)), ((), ()))).astype(self.dtype)
+        return jnp.where(((tokens >= 0) & (tokens < rows))[..., None], found, jnp.nan)  # as Flax: no such row
 
     def attend(self, query: Array, out_sharding: Any = None) -> Array:
         """See `nnx.Embed`; exact, hence of the digital network only.

@@ -155,8 +155,8 @@ class _Walk:
         """Outputs of one equation."""
         name, options = eqn.primitive.name, eqn.params
         inner = [p for p in options.values() if isinstance(p, Jaxpr | ClosedJaxpr)]
-        if str(options.get("name", "")).startswith(_MARK) and len(values) == 2:
-            self.slot(options["name"].removeprefix(_MARK), values[1], times)
+        if str(options.get("name", "")).startswith(_MARK):
+            self.slot(options["name"].removeprefix(_MARK), values, times)
             return [_DATA] * len(eqn.outvars)
         if name == "scan":
             consts, carried = options["num_consts"], options["num_carry"]
@@ -174,9 +174,7 @@ class _Walk:
             self.found.calls = {n: max(calls[n] for calls, _ in branches) for n in self.found.calls}
             ways = zip(*[outs for _, outs in branches], strict=True)
             return [outs[0] if all(o is outs[0] for o in outs) else self.join([values[0], *outs]) for outs in ways]
-        if len(inner) == 1 and len(getattr(inner[0], "jaxpr", inner[0]).invars) == len(
-            values
-        ):  # jit, remat, custom_jvp
+        if [len(getattr(program, "jaxpr", program).invars) for program in inner] == [len(values)]:  # jit, remat, …
             return self.closed(inner[0], values, times)
         out = self.join(values)
         if out.data and name in _PRODUCTS:
@@ -212,29 +210,33 @@ class _Walk:
                 return self.closed(body, [*consts, *carry, *steps], times)
             carry = widened
 
-    def slot(self, name: str, kernel: _Value, times: int) -> None:
+    def slot(self, name: str, operands: Sequence[_Value], times: int) -> None:
         """Note a call of a layer, and whether it received its kernel."""
-        self.found.calls[name] += times
-        if kernel.data:
-            self.found.wrong[name] = "the kernel that its slot receives depends on the network's inputs"
+        kernel = operands[1]
+        why: str | None
+        if len(operands) > 2 or (kernel.data and operands[0].sources):
+            why = "a derivative of it is taken within the call, which is a product with its transpose"
+        elif kernel.data:
+            why = "the kernel that its slot receives depends on the network's inputs"
         elif kernel.known is None:
-            self.found.wrong[name] = (
-                "its slot receives another kernel at every step of a loop; a chip holds one: make the layers one by one"
-            )
+            why = "its slot receives another kernel at every step of a loop, and a chip holds one"
         else:
+            self.found.calls[name] += times
             why = _differ(kernel.known(), self.kernels[name])
-            if why:
-                self.found.wrong[name] = f"its slot receives another kernel than the layer's own ({why})"
+        if why is not None:
+            self.found.wrong[name] = why
 
 
 def _differ(got: Any, own: Any) -> str | None:
-    """How a kernel differs from a layer's own beyond rounding; None if it does not."""
+    """How the kernel that a slot receives differs from the layer's own beyond rounding; None if it does not."""
     if got is own:
         return None
+    what = "its slot receives another kernel than the layer's own"
     if jnp.shape(got) != jnp.shape(own):
-        return f"of shape {jnp.shape(got)}, not {jnp.shape(own)}"
+        return f"{what}, of shape {jnp.shape(got)}"
     rounding = max(float(jnp.finfo(jnp.result_type(a)).eps) for a in (got, own))
     got, own = np.asarray(got, np.float64), np.asarray(own, np.float64)
-    norm = float(np.linalg.norm(own))
-    off = float(np.linalg.norm(got - own))
-    return None if off <= 16 * rounding * norm else f"off by {100 * off / norm:.3g} %" if norm else "its own is zero"
+    off, norm = float(np.linalg.norm(got - own)), float(np.linalg.norm(own))
+    if off <= 16 * rounding * norm:
+        return None
+    return f"{what}, off by {100 * off / norm:.3g} %" if norm else f"{what}, which is zero"

@@ -24,7 +24,7 @@ SLOTS: tuple[tuple[type, str], ...] = (
     (nnx.Embed, "analog"),
 )
 RESCALING = (nnx.WeightNorm, nnx.SpectralNorm)
-_NORMS = (nnx.BatchNorm, nnx.LayerNorm, nnx.RMSNorm, nnx.GroupNorm, nnx.InstanceNorm)
+_NORMS = (nnx.BatchNorm, nnx.LayerNorm, nnx.RMSNorm, nnx.GroupNorm, nnx.InstanceNorm, *RESCALING)
 
 
 def path_name(path: Sequence[Any]) -> str:
