@@ -136,10 +136,7 @@ class _Walk:
 
     def closed(self, program: Jaxpr | ClosedJaxpr, values: Iterable[_Value], times: int) -> list[_Value]:
         """Outputs for inputs; ``times``: how often it runs."""
-        if isinstance(program, ClosedJaxpr):
-            jaxpr, consts = program.jaxpr, program.consts
-        else:
-            jaxpr, consts = program, ()
+        jaxpr, consts = (program.jaxpr, program.consts) if isinstance(program, ClosedJaxpr) else (program, ())
         have: dict[Any, _Value] = dict(zip(jaxpr.invars, values, strict=True))
         have |= {v: _Value(lambda c=c: c) for v, c in zip(jaxpr.constvars, consts, strict=True)}
 
@@ -159,9 +156,14 @@ class _Walk:
             self.slot(options["name"].removeprefix(_MARK), values, times)
             return [_DATA] * len(eqn.outvars)
         if name == "scan":
-            consts, carried = options["num_consts"], options["num_carry"]
-            steps = [_Value(None, v.sources, v.data) for v in values[consts + carried :]]
-            return self.loop(inner[0], values[:consts], values[consts : consts + carried], steps,
+            body: Any = getattr(
+                inner[0], "jaxpr", inner[0]
+            )  # inputs and outputs of the steps have an axis more outside
+            stepped = sum(a.aval.ndim > b.aval.ndim for a, b in zip(eqn.invars, body.invars, strict=True))
+            carried = sum(a.aval.ndim == b.aval.ndim for a, b in zip(eqn.outvars, body.outvars, strict=True))
+            split = len(values) - stepped
+            steps = [_Value(None, v.sources, v.data) for v in values[split:]]
+            return self.loop(inner[0], values[: split - carried], values[split - carried : split], steps,
                              times * options["length"])  # fmt: skip
         if name == "while":
             tests, consts = options["cond_nconsts"], options["body_nconsts"]
