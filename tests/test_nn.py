@@ -175,8 +175,6 @@ class Outer(nnx.Module):
     ("part", "why"),
     [
         (Raw(), r"part \(Raw\).*mix"),
-        (nnx.ConvTranspose(2, 3, (3, 3), rngs=nnx.Rngs(0)), r"part \(ConvTranspose\)"),
-        (nnx.Conv(2, 3, (3, 3), input_dilation=2, rngs=nnx.Rngs(0)), "dilates its input"),
         (nnx.LinearGeneral(3, 2, batch_axis={0: 4}, rngs=nnx.Rngs(0)), "batch axes"),
         (nnx.Einsum("ab,ab->ab", (2, 3), rngs=nnx.Rngs(0)), "einsum"),
     ],

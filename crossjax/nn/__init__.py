@@ -4,10 +4,12 @@ from crossjax.nn import convert, models
 from crossjax.nn.chips import accuracy, adabs, evaluate, logits, program, read
 from crossjax.nn.convert import account, calibrate, digital, set_key, summary, to_analog
 from crossjax.nn.files import load_torch
-from crossjax.nn.ops import Embed, InputRange
+from crossjax.nn.layers import ConvTranspose, Embed
+from crossjax.nn.ops import InputRange
 from crossjax.nn.saving import load, save
 
 __all__ = [
+    "ConvTranspose",
     "Embed",
     "InputRange",
     "account",

@@ -23,8 +23,9 @@ from crossjax._checks import KindError, as_array, ensure, is_array, is_traced
 from crossjax._kinds import door
 from crossjax._pytree import replace
 from crossjax._random import named, numbered, split
-from crossjax.nn.convert import Model, advance, calibrate, layers, matrices, ops, set_key, with_typical_ranges
+from crossjax.nn.convert import Model, advance, calibrate, set_key, with_typical_ranges
 from crossjax.nn.ops import Conducting, Programmed
+from crossjax.nn.walk import layers, matrices, ops, received
 from crossjax.programming import History, Method, OneShot
 from crossjax.programming import program as program_matrix
 from crossjax.tiles.mvm import read as read_chip
@@ -65,7 +66,7 @@ def program(
                 "ADC ranges for Gaussian inputs: " + ", ".join(f"{n} {float(r):.3g}" for n, r in found.items())
                 + ". Input ranges are as given; program(…, data=(x,)) calibrates both to data"
             )  # fmt: skip
-    chip, histories = nnx.clone(model), {}
+    chip, histories = received(model), {}
     for name, layer, op in layers(chip):
         tile, weights = op.hardware(), matrices(layer, op)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.core
@@ -21,20 +21,26 @@ from crossjax._pytree import replace
 from crossjax._random import all_named, named, numbered
 from crossjax.circuits.converters import check_percentile
 from crossjax.compensation import typical_ranges, with_ranges
-from crossjax.nn.ops import ConvOp, EinsumOp, Embed, MatrixOp, Observed, Op
+from crossjax.nn.layers import ConvTranspose, Embed
+from crossjax.nn.ops import ConvOp, EinsumOp, MatrixOp, Observed, Op
+from crossjax.nn.provable import check, refused, unfit
+from crossjax.nn.trace import follow
+from crossjax.nn.walk import Model, Place, kernel_of, layers, matrices, ops, path_name, places, received
 from crossjax.tiles.injection import Injection
 from crossjax.tiles.tile import Tile
 
-Model = TypeVar("Model", bound=nnx.Module)
+__all__ = ["account", "advance", "calibrate", "digital", "kernel_of", "layers", "matrices", "ops", "path_name",
+           "set_key", "summary", "to_analog", "with_typical_ranges"]  # fmt: skip
+
 Rule = tuple[str | type, Tile | None]
 
-_SLOTS: tuple[tuple[type, str], ...] = (
-    (nnx.Linear, "dot_general"),
-    (nnx.LinearGeneral, "dot_general"),
-    (nnx.Conv, "conv_general_dilated"),
-    (nnx.Einsum, "einsum_op"),
-    (nnx.Embed, "analog"),
-)
+_FOREIGN = {
+    "flax.linen": "rebuild it from layers of flax.nnx and copy its parameters (nnx.bridge.ToNNX calls it as it is, and "
+    "leaves nothing to put on tiles)",
+    "equinox": "rebuild it from layers of flax.nnx and copy its parameters",
+    "torch.nn": "build it from layers of flax.nnx, and load its weights with crossjax.nn.load_torch",
+}
+_WITH_SLOT = {nnx.Embed: Embed, nnx.ConvTranspose: ConvTranspose}
 
 
 def to_analog(
@@ -46,60 +52,82 @@ def to_analog(
     learn_ranges: bool = False,
     key: Array | None = None,
     share: bool = False,
+    example: Any = None,
     report: Callable[[str], None] | None = print,
 ) -> Model:
     """The same network with its matrix products on tiles: same call, same parameter paths.
 
-    Linear, LinearGeneral (hence attention), Conv of any rank, Einsum and recurrent cells are converted, whatever
-    contains them; Embed where a rule says so. Biases, norms and products of activations stay digital.
+    Linear, LinearGeneral (hence attention), Conv and ConvTranspose of any rank, Einsum and recurrent cells are
+    converted, whatever contains them; Embed where a rule says so. Biases, norms, parameters that broadcast (an axis of
+    1) and products of activations stay digital.
 
         analog = cx.nn.to_analog(model, cx.presets.standard(), rules=[("head", None), (nnx.Conv, other_tile)])
+
+    A chip holds one kernel, so that a layer's slot must receive the kernel that the layer holds (times its mask, and
+    rescaled by `nnx.WeightNorm` or `nnx.SpectralNorm`). Where the code leaves that open, the layer is refused, unless
+    an example settles it.
 
     Args:
         model: any `nnx.Module`.
         tile: the hardware of layers that no rule matches; None keeps them digital.
         rules: (what, tile) in order, the first match decides: ``what`` is a regular expression for the whole path
-            ("layers.0.conv1") or a layer type, ``tile`` a `Tile` or None to keep the layer digital.
+            ("layers.0.conv1"; any path of a layer that has several) or a layer type, ``tile`` a `Tile` or None to keep
+            the layer digital.
         injections: what disturbs weights while training (`WeightNoise`, `DeviceNoise`, `DropConnect`).
         learn_ranges: make the DACs' input ranges parameters (`InputRange`), to be trained with the others.
         key: of the noise; see `set_key`. None: ``jax.random.key(0)``.
         share: keep the parameters those of ``model``, so that training one trains the other, instead of a copy.
+        example: an input, or a tuple of the call's arguments (shapes suffice: `jax.ShapeDtypeStruct`). One call is
+            traced: every layer's slot must receive its kernel, parameters outside layers are told by whether inputs
+            are multiplied with them (refused) or not (listed), and the account says how often each layer is called.
         report: what to do with the account of what was converted; None for silence.
 
     Raises:
-        ValueError: for a rule that matches no layer, or a layer that holds matrices and cannot be converted.
+        ValueError: for a network without a layer to convert, a rule that matches no layer, or a layer or parameter that
+            inputs are multiplied with and that cannot be converted.
         TypeError: for a model that is not an `nnx.Module`, or a rule of another form.
     """
-    if not isinstance(model, nnx.Module):
-        raise TypeError(f"to_analog converts flax.nnx modules, got {type(model).__name__}")
+    _check_model(model)
     _check_rules(rules)
     if any(True for _ in ops(model)):
         raise ValueError("this network is on tiles already: convert the digital one, or take crossjax.nn.digital")
     model = nnx.view(model) if share else nnx.clone(model)
     key = jax.random.key(0) if key is None else key
-    used = [False] * len(rules)
-    for path, module in list(nnx.iter_modules(model)):
-        name = path_name(path)
-        kernels = {k: v for k, v in vars(module).items() if isinstance(v, nnx.Param) and jnp.ndim(v.get_value()) > 1}
-        slot = next((slot for kind, slot in _SLOTS if isinstance(module, kind)), None)
-        match = next((k for k, (what, _) in enumerate(rules) if _matches(what, name, module)), None)
-        if match is not None and (kernels or slot):
-            used[match] = True
-        chosen = tile if match is None else rules[match][1]
-        if chosen is None or not kernels or (match is None and isinstance(module, nnx.Embed)):
-            continue
-        options: Any = {"key": named(key, name), "learn_range": learn_ranges}
-        op = _op(module, name, set(kernels), chosen, injections, options)
-        if isinstance(module, nnx.Embed):
-            module.__class__ = Embed
-        setattr(module, slot or "", nnx.data(op))
-    for (what, _), hit in zip(rules, used, strict=True):
-        if not hit:
-            layers = [path_name(p) for p, m in nnx.iter_modules(model) if any(isinstance(m, k) for k, _ in _SLOTS)]
-            raise ValueError(f"rule {what!r} matches no layer; layers are {', '.join(layers) or 'none'}")
+    where = places(model)
+    hardware = _choose(where, tile, rules)
+    for place, own in zip(where, hardware, strict=True):
+        if own is not None and place.slot is not None:
+            options: Any = {"key": named(key, place.name), "learn_range": learn_ranges}
+            op = _op(place, own, injections, options)
+            place.module.__class__ = _WITH_SLOT.get(type(place.module), type(place.module))
+            setattr(place.module, place.slot, nnx.data(op))
+    rest = [p for p, own in zip(where, hardware, strict=True) if own is not None]
+    on = [p for p in rest if p.slot]
+    if example is None:
+        check(model, rest)
+    else:
+        kept = [p for p, own in zip(where, hardware, strict=True) if own is None]
+        calls = follow(model, where, kept, example)
+        check(model, [p for p in on if not calls[p.name]])
+        for name, _, op in layers(model):
+            op.calls = calls[name]
+    if not on and tile is not None and all(own is not None for _, own in rules):
+        raise ValueError(
+            "nothing to convert: this network has no layer that goes on tiles (nnx.Linear, Conv, ConvTranspose, Einsum "
+            "and what is made of them; nnx.Embed by a rule)"
+        )
     if report is not None:
         report(summary(model))
     return model
+
+
+def _check_model(model: Any) -> None:
+    if isinstance(model, nnx.Module):
+        return
+    kinds = [f"{cls.__module__}." for cls in (model if isinstance(model, type) else type(model)).__mro__]
+    todo = next((todo for name, todo in _FOREIGN.items() if any(kind.startswith(f"{name}.") for kind in kinds)), None)
+    what = f"the class {model.__name__}, not a model" if isinstance(model, type) else f"a {type(model).__name__}"
+    raise TypeError(f"to_analog converts flax.nnx modules, got {what}" + (f": {todo}" if todo else ""))
 
 
 def _check_rules(rules: Sequence[Rule]) -> None:
@@ -109,76 +137,48 @@ def _check_rules(rules: Sequence[Rule]) -> None:
             raise TypeError(f"a rule is (path pattern or layer type, Tile or None), got {rule!r}")
 
 
-def _matches(what: str | type, name: str, module: nnx.Module) -> bool:
-    return isinstance(module, what) if isinstance(what, type) else re.fullmatch(what, name) is not None
+def _choose(where: Sequence[Place], tile: Tile | None, rules: Sequence[Rule]) -> list[Tile | None]:
+    """The hardware of every module, None to keep it digital: by the first rule that matches, or the given one."""
+    chosen: list[Tile | None] = []
+    used = [False] * len(rules)
+    for place in where:
+        match = next((k for k, (what, _) in enumerate(rules) if _matches(what, place)), None)
+        if match is None:
+            chosen.append(None if isinstance(place.module, nnx.Embed) else tile)
+        else:
+            chosen.append(rules[match][1])
+            used[match] |= bool(place.slot or place.matrices or (place.own and rules[match][1] is None))
+    for (what, _), hit in zip(rules, used, strict=True):
+        if not hit:
+            names = [name for place in where if place.slot for name in place.names]
+            raise ValueError(f"rule {what!r} matches no layer; layers are {', '.join(names) or 'none'}")
+    return chosen
 
 
-def _op(module: Any, name: str, kernels: set[str], tile: Tile, injections: Sequence[Injection], options: Any) -> Op:
+def _matches(what: str | type, place: Place) -> bool:
+    if isinstance(what, type):
+        return isinstance(place.module, what)
+    return any(re.fullmatch(what, name) for name in place.names)
+
+
+def _op(place: Place, tile: Tile, injections: Sequence[Injection], options: Any) -> Op:
     """The op for a layer, or a ``ValueError`` that says why there is none."""
-    why = None
-    if isinstance(module, nnx.LinearGeneral) and (module.batch_axis or module.dot_general_cls is not None):
-        why = "its kernel has batch axes, or it makes its own dot_general"
-    elif isinstance(module, nnx.Conv) and set(_tuple(module.input_dilation)) != {1}:
-        why = "it dilates its input"
-    elif isinstance(module, nnx.LinearGeneral):
-        return MatrixOp(len(_tuple(module.axis)), tile, injections, **options)
-    elif isinstance(module, nnx.Linear | nnx.Embed):
-        return MatrixOp(1, tile, injections, **options)
-    elif isinstance(module, nnx.Conv):
+    module, why = place.module, unfit(place.module)
+    if why is not None:
+        raise refused(place, why)
+    if isinstance(module, nnx.LinearGeneral):
+        return MatrixOp(len(module.axis), tile, injections, **options)
+    if isinstance(module, nnx.Conv):
         causal = module.padding == "CAUSAL"
         return ConvOp(module.feature_group_count, tile, injections, causal=causal, **options)
-    elif isinstance(module, nnx.Einsum):
-        try:
-            return EinsumOp(module.einsum_str or "", tile, injections, **options)
-        except ValueError as error:
-            why = str(error)
-    else:
-        why = f"crossjax has no tiles for the matrices it holds itself ({', '.join(sorted(kernels))})"
-    raise ValueError(
-        f"{name or 'the model'} ({type(module).__name__}) cannot be converted: {why}. Keep it digital with the rule "
-        f"({name!r}, None), or build it from nnx.Linear and nnx.Conv"
-    )
-
-
-def _tuple(value: Any) -> tuple[int, ...]:
-    return (1,) if value is None else (value,) if isinstance(value, int) else tuple(value)
-
-
-# --------------------------------------------------------------------------------------- walking a network
-
-
-def path_name(path: Sequence[Any]) -> str:
-    """("layers", 0, "conv") → "layers.0.conv"."""
-    return ".".join(str(part) for part in path)
-
-
-def layers(model: nnx.Module) -> Iterator[tuple[str, Any, Op]]:
-    """(path, layer, op) of every layer on tiles, in the order of the model's definition."""
-    for path, module in nnx.iter_graph(model):
-        if not isinstance(module, nnx.Module):
-            continue
-        for _, slot in _SLOTS:
-            op = getattr(module, slot, None)
-            if isinstance(op, Op):
-                yield path_name(path), module, op
-                break
-
-
-def ops(model: nnx.Module) -> Iterator[Op]:
-    """Every op of a network."""
-    return (op for _, _, op in layers(model))
-
-
-def kernel_of(layer: Any) -> nnx.Param:
-    """The parameter that a layer's chip holds."""
-    return layer.embedding if isinstance(layer, nnx.Embed) else layer.kernel
-
-
-def matrices(layer: Any, op: Any) -> Array:
-    """The matrices (groups, rows, cols) of a layer."""
-    kernel = kernel_of(layer).get_value()
-    mask = getattr(layer, "mask", None)
-    return op.matrices(kernel if mask is None else kernel * mask)
+    if isinstance(module, nnx.ConvTranspose):
+        return ConvOp(1, tile, injections, flipped=module.transpose_kernel, **options)
+    if not isinstance(module, nnx.Einsum):
+        return MatrixOp(1, tile, injections, **options)
+    try:
+        return EinsumOp(module.einsum_str, tile, injections, **options)
+    except ValueError as error:
+        raise refused(place, str(error)) from None
 
 
 @door
@@ -277,7 +277,7 @@ def with_typical_ranges(model: Model) -> tuple[Model, dict[str, Array]]:
     Layers that were calibrated to data stay as they are.
     """
     tuned, found = nnx.clone(model), {}
-    for name, layer, op in layers(tuned):
+    for (_, _, op), (name, layer, _) in zip(layers(tuned), layers(received(model)), strict=True):
         tile: Tile = op.hardware()
         if op.calibrated or tile.adc is None:
             continue
@@ -292,20 +292,18 @@ def with_typical_ranges(model: Model) -> tuple[Model, dict[str, Array]]:
 
 
 def account(model: nnx.Module) -> list[dict[str, Any]]:
-    """One entry per layer with parameters: path, type, matrix, tiles, weights, devices, utilisation of its tiles.
+    """One entry per layer with parameters: path, type, matrix, tiles, weights, devices, utilisation, calls.
 
-    Layers that stay digital have no tiles; utilisation is weights over the cells of their tiles.
+    Layers that stay digital have no tiles; utilisation is weights over the cells of their tiles; calls is how often one
+    call of the network calls the layer where an example told (see `to_analog`), and None elsewhere.
     """
     rows = []
     analog = {name: (layer, op) for name, layer, op in layers(model)}
-    for path, module in nnx.iter_graph(model):
-        name = path_name(path)
-        if not isinstance(module, nnx.Module) or isinstance(module, Op):
+    for place in places(model):
+        name, own = place.name, place.parameters.values()
+        if not own or isinstance(place.module, Op):
             continue
-        own = [v for v in vars(module).values() if isinstance(v, nnx.Param)]
-        if not own:
-            continue
-        row: dict[str, Any] = {"path": name, "type": type(module).__name__}
+        row: dict[str, Any] = {"path": name, "type": type(place.module).__name__, "calls": None}
         if name in analog:
             layer, op = analog[name]
             groups, r, c = matrices(layer, op).shape
@@ -315,7 +313,7 @@ def account(model: nnx.Module) -> list[dict[str, Any]]:
             row |= {
                 "matrix": (r, c) if groups == 1 else (groups, r, c), "tiles": count, "weights": groups * r * c,
                 "devices": groups * tile.devices_for((r, c)),
-                "utilisation": groups * r * c / (count * tile.rows * tile.cols),
+                "utilisation": groups * r * c / (count * tile.rows * tile.cols), "calls": op.calls,
             }  # fmt: skip
         else:
             row |= {"matrix": None, "tiles": 0, "weights": sum(math.prod(jnp.shape(v.get_value())) for v in own)}
@@ -327,8 +325,10 @@ def account(model: nnx.Module) -> list[dict[str, Any]]:
 def summary(model: nnx.Module) -> str:
     """Layers, matrices, tiles, devices and utilisation as a table to print."""
     rows = account(model)
+    counted = any(r["calls"] is not None for r in rows)
     table = Table(title=None)
-    for k, head in enumerate(("layer", "type", "matrix", "tiles", "weights", "devices", "utilisation")):
+    heads = ("layer", "type", "matrix", "tiles", "weights", "devices", "utilisation", *(["calls"] if counted else []))
+    for k, head in enumerate(heads):
         table.add_column(head, justify="left" if k < 2 else "right")
     for r in rows:
         shape = "digital" if r["matrix"] is None else " × ".join(map(str, r["matrix"]))
@@ -336,6 +336,7 @@ def summary(model: nnx.Module) -> str:
         table.add_row(
             r["path"], r["type"], shape, str(r["tiles"] or ""), f"{r['weights']:,}",
             f"{r['devices']:,}" if r["devices"] else "", used,
+            *(["" if r["calls"] is None else str(r["calls"])] if counted else []),
         )  # fmt: skip
     tiles, devices = sum(r["tiles"] for r in rows), sum(r["devices"] for r in rows)
     on = sum(r["weights"] for r in rows if r["tiles"])

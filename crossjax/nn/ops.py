@@ -81,6 +81,7 @@ class Op(nnx.Module):
         digital: compute the exact product instead.
         observe: percentile of inputs and sums to measure, and compute the exact product; None does not.
         calibrated: the ranges of the converters come from data.
+        calls: how often one call of the network calls the layer; None: not known (see `to_analog`).
     """
 
     def __init__(self, tile: Tile, injections: Sequence[Injection], key: Array, *, learn_range: bool) -> None:
@@ -100,6 +101,7 @@ class Op(nnx.Module):
         self.digital = False
         self.observe: float | None = None
         self.calibrated = False
+        self.calls: int | None = None
 
     def hardware(self) -> Tile:
         """The tile as it is now, learned input range included."""
@@ -267,20 +269,29 @@ def einsum_axes(equation: str) -> tuple[tuple[int, ...], int]:
 
 
 class ConvOp(Op):
-    """``lax.conv_general_dilated(x, kernel)`` on tiles, channels last, any rank, stride, dilation and groups.
+    """``lax.conv_general_dilated(x, kernel)`` on tiles, channels last, any rank, stride, dilations and groups.
 
     Attributes:
         groups: the feature groups, each a matrix of its own.
         causal: the layer has put zeros before the input itself: they are padding, too.
+        flipped: kernels come with their taps reversed and as (…, outputs, inputs), as a transposed convolution's may.
     """
 
-    def __init__(self, groups: int, *arguments: Any, causal: bool = False, **options: Any) -> None:
+    def __init__(
+        self, groups: int, *arguments: Any, causal: bool = False, flipped: bool = False, **options: Any
+    ) -> None:
         super().__init__(*arguments, **options)
         self.groups = groups
         self.causal = causal
+        self.flipped = flipped
+
+    def oriented(self, kernel: Array) -> Array:
+        """(…, inputs, outputs) with the taps in the order of the inputs."""
+        return jnp.flip(kernel, tuple(range(kernel.ndim - 2))).swapaxes(-1, -2) if self.flipped else kernel
 
     def matrices(self, kernel: Array) -> Array:
         """(groups, taps · inputs, outputs)."""
+        kernel = self.oriented(kernel)
         kernel = kernel.reshape(-1, self.groups, kernel.shape[-1] // self.groups)
         return kernel.transpose(1, 0, 2)
 
@@ -297,21 +308,21 @@ class ConvOp(Op):
         precision: Any = None,
         **options: Any,
     ) -> Array:
-        """As `lax.conv_general_dilated`, channels last and without input dilation."""
+        """As `lax.conv_general_dilated`, channels last."""
         size = kernel.shape[:-2]
         dilation = tuple(rhs_dilation or (1,) * len(size))
         if self.causal:
             before = dilation[0] * (size[0] - 1)
             x, padding = x[:, before:], [(before, 0)]
-        window = Window.of(x.shape[1:-1], size, window_strides, dilation, padding)
+        window = Window.of(x.shape[1:-1], size, window_strides, dilation, padding, lhs_dilation)
         exact = partial(
             lax.conv_general_dilated, window_strides=window.strides, padding=window.padding, lhs_dilation=lhs_dilation,
             rhs_dilation=dilation, dimension_numbers=dimension_numbers, feature_group_count=feature_group_count,
             precision=precision, **options,
         )  # fmt: skip
         if self.digital:
-            return exact(x, kernel)
-        dtype, key = jax.eval_shape(exact, x, kernel).dtype, self.fresh(x)
+            return exact(x, self.oriented(kernel))
+        dtype, key = jax.eval_shape(exact, x, self.oriented(kernel)).dtype, self.fresh(x)
         x, kernel = at_least_single(x), at_least_single(kernel)
         matrices = self.matrices(kernel)
         if self.groups == 1:
@@ -330,18 +341,6 @@ class ConvOp(Op):
             y = jax.vmap(lambda k, r, p: convolve(k, tile, r, p, window))(keys, self.readings(matrices), parts)
         y = y[0] if self.groups == 1 else jnp.moveaxis(y, 0, -2).reshape(*y.shape[1:-1], -1)
         return y.astype(dtype)
-
-
-class Embed(nnx.Embed):
-    """`nnx.Embed` whose table is on tiles: a token is a full signal on one word line."""
-
-    analog: MatrixOp
-
-    def __call__(self, inputs: Array, out_sharding: Any = None) -> Array:
-        """See `nnx.Embed`."""
-        table = self.embedding[...]
-        signals = jax.nn.one_hot(inputs, table.shape[0], dtype=table.dtype)
-        return self.analog(signals, table, (((inputs.ndim,), (0,)), ((), ()))).astype(self.dtype)
 
 
 def _only(readings: Reading) -> Reading:

@@ -23,12 +23,16 @@ from crossjax.tiles.tile import Reading, Tile
 
 @spec
 class Window:
-    """How a kernel moves: sizes, strides, dilation and padding (before, after) along every spatial axis."""
+    """How a kernel moves: sizes, strides, dilation and padding (before, after) along every spatial axis.
+
+    ``holes`` is the dilation of the input (2: a zero between neighbours), as in a transposed convolution.
+    """
 
     size: tuple[int, ...] = static()
     strides: tuple[int, ...] = static()
     dilation: tuple[int, ...] = static()
     padding: tuple[tuple[int, int], ...] = static()
+    holes: tuple[int, ...] = static()
 
     @classmethod
     def of(
@@ -38,16 +42,25 @@ class Window:
         strides: Sequence[int],
         dilation: Sequence[int],
         padding: str | Sequence[tuple[int, int]],
+        holes: Sequence[int] | None = None,
     ) -> Window:
-        """A window over spatial axes of this shape; ``padding`` as `lax.conv_general_dilated` takes it."""
+        """A window over spatial axes of this shape; ``padding`` as `lax.conv_general_dilated` takes it.
+
+        Raises:
+            ValueError: for padding by name of an input with holes.
+        """
+        holes = tuple(holes or (1,) * len(size))
+        if isinstance(padding, str) and set(holes) != {1}:
+            raise ValueError(f"padding {padding!r} has no meaning with input dilation {holes}: give it in numbers")
         if isinstance(padding, str):
             spread = [(k - 1) * d + 1 for k, d in zip(size, dilation, strict=True)]
             padding = lax.padtype_to_pads(shape, spread, strides, padding)
-        return cls(tuple(size), tuple(strides), tuple(dilation), tuple((int(a), int(b)) for a, b in padding))
+        return cls(tuple(size), tuple(strides), tuple(dilation), tuple((int(a), int(b)) for a, b in padding), holes)
 
     def patches(self, x: Array) -> Array:
         """(batch, …, inputs) to (batch, …, taps · inputs): what the word lines see at every position."""
-        x = jnp.pad(x, ((0, 0), *self.padding, (0, 0)))
+        gaps = [(a, b, h - 1) for (a, b), h in zip(self.padding, self.holes, strict=True)]
+        x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *gaps, (0, 0, 0)))
         starts = [range(0, k * d, d) for k, d in zip(self.size, self.dilation, strict=True)]
         counts = [
             (n - (k - 1) * d - 1) // s + 1
@@ -71,6 +84,7 @@ class Window:
             kernel.reshape(*self.size, x.shape[-1], -1),
             self.strides,
             self.padding,
+            lhs_dilation=self.holes,
             rhs_dilation=self.dilation,
             dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
         )
