@@ -454,7 +454,7 @@ def test_the_error_of_weights_of_any_scale_is_the_same(key, power):
 
 
 def nan_at(path):
-    """The HERMES preset with a NaN at one of its numbers, as a transformation can leave it: constructed, it is refused."""
+    """The HERMES preset with a NaN at one of its numbers, as a transformation can leave it."""
 
     def spoil(where, leaf):
         return jnp.asarray(np.nan) if jax.tree_util.keystr(where).startswith("." + path) else leaf
