@@ -175,6 +175,9 @@ def mvm_error(
         x: inputs (…, rows); None: Gaussian ones that excite the tiles without saturating the ADCs.
         t: seconds after the first read.
         vectors: number of such inputs.
+
+    Raises:
+        ValueError: as `crossjax.mvm`, and for weights of another shape than the chip's.
     """
     _check_vectors(vectors)
     weights = weights if is_traced(weights) else jnp.asarray(as_array("weights", weights))

@@ -217,7 +217,7 @@ def mvm(key: Array, tile: Tile, chip: Chip | Reading, x: Array, t: Array | float
         Outputs (…, cols), in single precision at least: the chip's, not that of half-precision inputs.
 
     Raises:
-        ValueError: for a wrong inner dimension or a negative time.
+        ValueError: for a wrong inner dimension, a negative time, or a chip that was made for another kind of tile.
     """
     check_chip(tile, chip)
     x = as_inputs(x, chip.shape)
@@ -267,7 +267,7 @@ def read(key: Array, tile: Tile, chip: Chip, t: Array | float = 0.0) -> Reading:
     Accumulated noise is drawn here, once: every MVM of the reading sees the same conductances.
 
     Raises:
-        ValueError: for a negative or non-finite time.
+        ValueError: for a negative or non-finite time, or a chip that was made for another kind of tile.
     """
     check_chip(tile, chip)
     return reading(key, tile, chip, t)
@@ -357,7 +357,7 @@ def weights_at(key: Array, tile: Tile, chip: Chip, t: Array | float = 0.0) -> Ar
     """The weights (rows, cols) that the chip's conductances stand for at time ``t``, compensation included.
 
     Raises:
-        ValueError: for a negative or non-finite time.
+        ValueError: for a negative or non-finite time, or a chip that was made for another kind of tile.
     """
     check_chip(tile, chip)
     return _weights(strong(tile), reading(key, tile, chip, t))

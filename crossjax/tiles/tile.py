@@ -81,7 +81,8 @@ class Tile:
         """What no chip of this tile can change about itself, in words."""
         parts = ("cell", self.cell), ("drift", self.device.drift), ("1/f noise", self.device.flicker), ("ADC", self.adc)
         kinds = [f"{name} {'none' if part is None else type(part).__name__}" for name, part in parts]
-        return (*kinds, f"scaling per {self.scaling}", f"{self.subtract} subtraction")
+        reference = "drift compensation" if self.compensated else "no drift compensation"
+        return (*kinds, f"scaling per {self.scaling}", f"{self.subtract} subtraction", reference)
 
     @property
     def compensated(self) -> bool:
@@ -234,6 +235,8 @@ def check_chip(tile: Tile, chip: Chip | Reading) -> None:
 
 def _other_hardware(tile: Tile, chip: Chip) -> list[str]:
     found = [f"{a}, the tile {b}" for a, b in zip(chip.hardware, tile.hardware, strict=True) if a != b]
+    if not tile.compensated:  # as it is for a chip whose reference was taken away
+        found = [f for f in found if not f.startswith("drift compensation")]
     spread = chip.columns or ColumnSpread()
     if tile.adc is not None:
         for name, asked, has in (("gain", tile.adc.gain, spread.gain), ("offset", tile.adc.offset, spread.offset),
@@ -241,9 +244,7 @@ def _other_hardware(tile: Tile, chip: Chip) -> list[str]:
             if asked is not None and has is None:
                 found.append(f"ADCs without a spread of {name}, the tile with")
     reference = chip.reference
-    if tile.compensated and reference is None:
-        found.append("no reference for drift compensation, the tile compensates")
-    elif tile.compensated and reference is not None and reference.sums.shape[1] != tile.calibration_vectors:
+    if tile.compensated and reference is not None and reference.sums.shape[1] != tile.calibration_vectors:
         found.append(f"calibration vectors: {reference.sums.shape[1]}, the tile {tile.calibration_vectors}")
     return found
 
