@@ -27,8 +27,11 @@ class Embed(nnx.Embed):
         table = self.embedding[...]
         rows = table.shape[0]
         tokens = jnp.zeros_like(inputs) if rows == 1 else jnp.where(inputs < 0, inputs + rows, inputs)
-        signals = jax.nn.one_hot(tokens, rows, dtype=table.dtype)
-        found = self.analog(signals, table, (((inputs.ndim,), (0,)), ((), ()))).astype(self.dtype)
+        if isinstance(self.analog, MatrixOp) and self.analog.conducts:
+            found = self.analog.look_up(tokens, table).astype(self.dtype)
+        else:  # the exact product, or a batch of one-hot vectors to calibrate with
+            signals = jax.nn.one_hot(tokens, rows, dtype=table.dtype)
+            found = self.analog(signals, table, (((inputs.ndim,), (0,)), ((), ()))).astype(self.dtype)
         return jnp.where(((tokens >= 0) & (tokens < rows))[..., None], found, jnp.nan)  # as Flax: no such row
 
     def attend(self, query: Array, out_sharding: Any = None) -> Array:

@@ -34,6 +34,7 @@ from crossjax._random import keyed_by, named, split
 from crossjax.compensation import needed_ranges
 from crossjax.tiles.conv import Window, convolve
 from crossjax.tiles.injection import Injection, imagine
+from crossjax.tiles.lookup import look_up
 from crossjax.tiles.mvm import mvm
 from crossjax.tiles.tile import Reading, Tile
 
@@ -115,6 +116,11 @@ class Op(nnx.Module):
                 "crossjax.training.ranges, which keeps it positive"
             )
         return replace(tile, **{"dac.range": jnp.where(learned > 0, learned, jnp.nan)})
+
+    @property
+    def conducts(self) -> bool:
+        """Whether its products are those of the tile, and not exact."""
+        return not self.digital and self.observe is None
 
     def fresh(self, x: Array) -> Array:
         """The key of the noise of this product with ``x``."""
@@ -218,6 +224,10 @@ class MatrixOp(Op):
         else:
             y = mvm(self.fresh(x), self.hardware(), _only(self.readings(matrices)), vectors)
         return y.astype(dtype).reshape(*batch_shape, *kernel.shape[self.contracted :])
+
+    def look_up(self, rows: Array, kernel: Array) -> Array:
+        """Rows of the matrix (…, cols) for indices (…): a full signal on one word line each."""
+        return look_up(self.fresh(rows), self.hardware(), _only(self.readings(self.flat(kernel))), rows)
 
 
 class EinsumOp(MatrixOp):

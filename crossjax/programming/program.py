@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 
 from crossjax._checks import as_array, checking, ensure, ensure_range, is_finite, is_traced
 from crossjax._kinds import door
 from crossjax._numerics import at_least_single, relative_error
 from crossjax._pytree import replace, strong
 from crossjax._random import named, split
+from crossjax.circuits.converters import ColumnSpread
+from crossjax.devices.device import DeviceState
 from crossjax.programming.core import Core, Instrument, SimulatedCore
 from crossjax.programming.gdp import GDP
 from crossjax.programming.history import History, Sums, merge
 from crossjax.programming.iterative import Iterative
 from crossjax.programming.methods import Method, OneShot
 from crossjax.tiles.mvm import as_inputs, mvm, reading, remember
-from crossjax.tiles.tile import Chip, Reading, Tile, check_weights, drive, normalise, start, test_inputs
+from crossjax.tiles.tile import Chip, Reading, Tile, blank, check_weights, drive, normalise, test_inputs
 
 METHODS: dict[str, type] = {"one-shot": OneShot, "iterative": Iterative, "gdp": GDP}
 
@@ -80,28 +84,39 @@ def _check_method(method: Method) -> None:
 @jax.jit
 def _write(key: Array, tile: Tile, w: Array, method: Method) -> tuple[Chip, Array, Sums]:
     """The chip before its first read, the deviation of its calibration inputs, and what the method reports."""
-    chip, target = start(named(key, "chip"), tile, w)
-    down, across = target.shape[:2]
-    cells = jax.tree.map(lambda a: a.reshape(a.shape[0], down * across, *a.shape[3:]).swapaxes(0, 1), chip.cells)
-    columns = jax.tree.map(lambda a: a.swapaxes(1, 2).reshape(down * across, a.shape[1], a.shape[3]), chip.columns)
-    grid = tile.grid(chip.shape)
-    used = grid.mask().reshape(down * across, grid.r, grid.c) if grid.padded else None
+    target, scale = normalise(tile, w)
+    down, across, r, c = target.shape
+    grid = tile.grid((w.shape[0], w.shape[1]))
+    used = grid.mask().reshape(-1, r, c) if grid.padded else None
     loudest = jnp.repeat(drive(tile, target, wanted=10.0)[:, 0, 0], across)
 
-    def one(key: Array, cells, columns, used, target: Array, loudest: Array):
+    def one(at: tuple[Array, Array, Array, Array | None]) -> tuple[DeviceState, ColumnSpread | None, Sums]:
+        key, target, loudest, used = at
+        cells, columns = blank(named(key, "chip"), tile, (r, c))
         g = jnp.full(cells.g.shape, tile.device.g_min, target.dtype)
-        core, sums = method.run(key, SimulatedCore(tile, cells, g, columns, used), target, loudest)
+        start = SimulatedCore(tile, cells, g, columns, used)
+        core, sums = method.run(named(key, "method"), start, target, loudest)
         assert isinstance(core, SimulatedCore)
-        return core.cells, sums
+        cells = tile.device.settle(named(key, "settle"), core.cells)
+        return replace(cells, memory=None), columns, sums  # the write circuit's memory is not read
 
-    axes = (0, 0, 0, None if used is None else 0, 0, 0)
-    tiles = target.reshape(down * across, *target.shape[2:])
-    keys = split(named(key, "method"), down * across)
-    cells, sums = jax.vmap(one, in_axes=axes)(keys, cells, columns, used, tiles, loudest)
-    cells = jax.tree.map(lambda a: a.swapaxes(0, 1).reshape(a.shape[1], down, across, *a.shape[2:]), cells)
-    cells = replace(tile.device.settle(named(key, "settle"), cells), memory=None)  # the write circuit's, not read
-    chip = replace(chip, cells=cells)
-    return chip, drive(tile, target), sums
+    tiles = split(key, down * across), target.reshape(-1, r, c), loudest, used
+    cells, columns, sums = _for_all(one, tiles, down * across, r * c)
+    cells, columns = jax.tree.map(lambda a: a.reshape(down, across, *a.shape[1:]), (cells, columns))
+    cells = jax.tree.map(lambda a: jnp.moveaxis(a, 2, 0), cells)
+    columns = jax.tree.map(lambda a: a.swapaxes(1, 2), columns)
+    return Chip(cells, scale, columns, None, (grid.rows, grid.cols), tile.hardware), drive(tile, target), sums
+
+
+AT_ONCE = 2**21  # weights: of more than 32 tiles of 256 × 256, a part at a time, so that memory is that of a part
+
+
+def _for_all(f: Callable[[Any], Any], tiles: Any, count: int, weights: int) -> Any:
+    """``f`` of every tile, as many side by side as `AT_ONCE` allows, in equal parts."""
+    most = max(1, AT_ONCE // weights)
+    if count <= most:
+        return jax.vmap(f)(tiles)
+    return lax.map(f, tiles, batch_size=max(n for n in range(1, most + 1) if count % n == 0))
 
 
 @door

@@ -263,18 +263,16 @@ def normalise(tile: Tile, weights: Array) -> tuple[Array, Array]:
     return w / scale, scale[..., 0, :]
 
 
-def start(key: Array, tile: Tile, weights: Array) -> tuple[Chip, Array]:
-    """A chip fresh from RESET with room for ``weights``, and the normalised weights it is to hold.
+def blank(key: Array, tile: Tile, shape: tuple[int, int]) -> tuple[DeviceState, ColumnSpread | None]:
+    """One tile fresh from RESET with room for (r, c) weights: devices (devices, r, c'), converters (lines, c').
 
     Draws what is fixed for the life of the chip: faults, cells, converters.
     """
-    w, scale = normalise(tile, weights)
-    down, across, r, c = w.shape
+    r, c = shape
     wide = c + tile.cell.extra_columns
-    cells = tile.written.reset(named(key, "devices"), (tile.cell.devices, down, across, r, wide))
-    lines, c = (tile.cell.devices, wide) if tile.subtract == "digital" else (1, c)
-    columns = None if tile.adc is None else tile.adc.draw(named(key, "adc"), (down, lines, across, c))
-    return Chip(cells, scale, columns, None, (weights.shape[0], weights.shape[1]), tile.hardware), w
+    cells = tile.written.reset(named(key, "devices"), (tile.cell.devices, r, wide))
+    lines = (tile.cell.devices, wide) if tile.subtract == "digital" else (1, c)
+    return cells, None if tile.adc is None else tile.adc.draw(named(key, "adc"), lines)
 
 
 def ideal_lines(tile: Tile, w: Array) -> Array:
