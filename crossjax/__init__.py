@@ -17,6 +17,7 @@ from crossjax._pytree import replace, spec
 from crossjax.circuits import ADC, DAC, Wires, percentile_range, wires
 from crossjax.compensation import calibrate_ranges, typical_ranges
 from crossjax.devices import Device, Faults
+from crossjax.memory import forget_compiled
 from crossjax.population import stream
 from crossjax.programming import (
     GDP,
@@ -69,6 +70,7 @@ __all__ = [
     "calibrate_ranges",
     "checks",
     "devices",
+    "forget_compiled",
     "images",
     "load",
     "mvm",

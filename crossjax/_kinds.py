@@ -215,7 +215,10 @@ def describe(hint: Any, use: str = "argument") -> str:
     name = getattr(origin or hint, "__name__", str(hint))
     word = f"{'an' if name[0] in 'AEIO' else 'a'} {name}"
     if getattr(hint, "_is_protocol", False):
-        return f"{word} (an instance, not the class; your own: decorate its class with crossjax.spec)"
+        methods = [name for name in _methods(hint) if callable(getattr(hint, name, None))]
+        return (
+            f"{word} with {' and '.join(methods)} (an instance, not the class; a part: decorate it with crossjax.spec)"
+        )
     return word
 
 

@@ -4,8 +4,17 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from crossjax import forget_compiled
+
 settings.register_profile("crossjax", deadline=None)
 settings.load_profile("crossjax")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgetful():
+    """What a file's tests compiled is forgotten after them: gigabytes, of which the next file needs nothing."""
+    yield
+    forget_compiled()
 
 
 @pytest.fixture
@@ -24,15 +33,15 @@ def check_gradients(f, tree, rtol=1e-5, atol=1e-9, step=1e-6, samples=6):
     """jax.grad of scalar f against central differences, at every scalar leaf and a few elements of every array."""
     leaves, structure = jax.tree.flatten(tree)
     leaves = [jnp.asarray(leaf, jnp.float64) for leaf in leaves]
-    gradient = jax.grad(lambda ls: f(jax.tree.unflatten(structure, ls)))(leaves)
-    g = jax.jit(lambda ls: f(jax.tree.unflatten(structure, ls)))
+    both = jax.jit(jax.value_and_grad(lambda ls: f(jax.tree.unflatten(structure, ls))))  # one program for both
+    gradient = both(leaves)[1]
     rng = np.random.default_rng(0)
     for n, leaf in enumerate(leaves):
         for at in rng.choice(leaf.size, size=min(samples, leaf.size), replace=False):
             index = np.unravel_index(at, leaf.shape)
             h = step * (abs(float(leaf[index])) or 1.0)
-            both = [g([*leaves[:n], leaf.at[index].add(s * h), *leaves[n + 1 :]]) for s in (1, -1)]
-            wanted = float(both[0] - both[1]) / (2 * h)
+            up, down = (both([*leaves[:n], leaf.at[index].add(s * h), *leaves[n + 1 :]])[0] for s in (1, -1))
+            wanted = float(up - down) / (2 * h)
             np.testing.assert_allclose(
                 float(gradient[n][index]), wanted, rtol=rtol, atol=atol, err_msg=f"leaf {n} {index}"
             )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from crossjax import cli, report
+from crossjax.experiments.program_file import program_file
 
 
 def crossjax(*arguments, cwd, **env):
@@ -27,6 +28,7 @@ def quickstart(tmp_path_factory):
     return folder / "runs" / "quickstart", result
 
 
+@pytest.mark.slow
 def test_quickstart_leaves_a_whole_report(quickstart):
     out, result = quickstart
     assert {p.name for p in out.iterdir()} == {
@@ -37,6 +39,7 @@ def test_quickstart_leaves_a_whole_report(quickstart):
     assert "data:image/png;base64," in page and "<table>" in page
 
 
+@pytest.mark.slow
 def test_quickstart_figures_are_the_physics(quickstart):
     out, _ = quickstart
     result = json.loads((out / "result.json").read_text())
@@ -49,6 +52,7 @@ def test_quickstart_figures_are_the_physics(quickstart):
     assert result["inputs"]["seed"] == 0 and result["seconds"] > 0 and "jaxlib" in result["versions"]
 
 
+@pytest.mark.slow
 def test_quickstart_curves_are_complete(quickstart):
     out, _ = quickstart
     with (out / "over_time.csv").open() as file:
@@ -57,6 +61,7 @@ def test_quickstart_curves_are_complete(quickstart):
     assert float(rows[-1]["gdp_mvm_error_none"]) > 2 * float(rows[-1]["gdp_mvm_error"])
 
 
+@pytest.mark.slow
 def test_an_existing_report_is_not_overwritten(quickstart):
     out, _ = quickstart
     before = (out / "result.json").read_bytes()
@@ -66,6 +71,7 @@ def test_an_existing_report_is_not_overwritten(quickstart):
 
 
 @pytest.mark.parametrize("method", ["gdp", "iterative", "one-shot"])
+@pytest.mark.slow
 def test_program_writes_errors_of_every_matrix(tmp_path, method):
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "net.npz", fc=rng.normal(size=(60, 20)), conv=rng.normal(size=(3, 3, 4, 8)), bias=np.ones(3))
@@ -77,12 +83,12 @@ def test_program_writes_errors_of_every_matrix(tmp_path, method):
     assert result["skipped"] == {"bias": "not a matrix"}
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_result(tmp_path):
     np.save(tmp_path / "w.npy", np.random.default_rng(0).normal(size=(40, 30)))
     errors = []
     for seed, out in ((3, "a"), (3, "b"), (4, "c")):
-        done = crossjax("program", "w.npy", "--method", "iterative", "--seed", seed, "--out", out, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        program_file(tmp_path / "w.npy", method_name="iterative", seed=seed, out=tmp_path / out)
         errors.append(json.loads((tmp_path / out / "result.json").read_text())["mvm_error_iterative"])
     assert errors[0] == errors[1] != errors[2]
 

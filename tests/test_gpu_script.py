@@ -53,7 +53,7 @@ def test_a_dry_run_measures_every_section(tmp_path):
     assert copy["gb_s"] > 0 and full["bytes"] == 4 * (16 * 16 + 2 * 8 * 16) == 2 * half["bytes"]
     assert full["gb_s"] == pytest.approx(full["bytes"] / full["ms"] / 1e6)
     assert full["products"] == full["plain_products"] == "f32 DEFAULT" and highest["products"] == "f32 HIGHEST"
-    assert half["plain_products"] == "bf16 DEFAULT" and half["products"] and half["output_type"] == "bfloat16"
+    assert half["plain_products"] == "bf16 DEFAULT" and half["products"] and half["output_type"] == "float32"
     assert full["product_error"] < 1e-6 < 1e-4 < half["product_error"] < 1e-2
     assert all(0 < row["output_error"] < 1 for row in (full, highest, half))
     assert all(row["error"] < (1e-10 if "float64" in row["work"] else 1e-5) for row in sections["wires"]["rows"])

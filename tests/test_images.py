@@ -119,6 +119,7 @@ def test_the_border_is_black_as_bytes_are_and_the_hole_has_the_mean_colour(key):
     np.testing.assert_allclose(jitted, PIPELINE.training(key, WHITE), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_calibration_batches_are_training_batches(key):
     x = np.random.default_rng(0).integers(0, 256, (1000, 8, 8, 2), np.uint8)
     batches = PIPELINE.calibration(key, x, batches=4, size=200)

@@ -14,6 +14,8 @@ from crossjax.tiles.conv import Window, convolve, direct
 from crossjax.tiles.injection import imagine
 from crossjax.tiles.tile import Tile
 
+pytestmark = pytest.mark.slow
+
 IDEAL = cx.presets.ideal()
 NOISY = Tile(512, 512, dac=cx.DAC(range=3.0), adc=cx.ADC(range=12.0), noise=0.04, compensation=None)
 

@@ -13,6 +13,8 @@ from crossjax.programming import SimulatedCore, method
 from crossjax.programming.core import iterate
 from crossjax.programming.gdp import model_gradient
 
+pytestmark = pytest.mark.slow
+
 RESNET = np.load(Path(__file__).parent / "data" / "resnet20_layer.npz")["weights"].astype(np.float32)
 WEIGHTS = {
     "gaussian": jnp.clip(jax.random.normal(jax.random.key(0), (256, 256)), -3, 3),
@@ -48,7 +50,7 @@ def floor(w, tile, chips=16):
     return np.median(compare(w, cx.replace(tile, **{"adc.gain": None}), {"exact": cx.Exact()}, chips=chips)["exact"][0])
 
 
-@pytest.mark.parametrize("name, chips", [("gaussian", 16), ("uniform", 4), ("resnet20", 4)])
+@pytest.mark.parametrize("name, chips", [("gaussian", 8), ("uniform", 4), ("resnet20", 4)])
 def test_gdp_beats_iterative_on_every_chip_with_one_set_of_hyper_parameters(name, chips):
     """Both at their best: calibrated range, verify reads that are fine enough, 1/f noise while programming.
 
@@ -362,7 +364,7 @@ def test_what_is_not_a_core_is_refused(key):
         def mvm(self, x):
             return x
 
-    with pytest.raises(TypeError, match=r"lacks \['pulse'\]"):
+    with pytest.raises(TypeError, match="core must be a Core with mvm and pulse"):
         cx.program_core(key, Half(), np.ones((2, 2)), cx.GDP())
     with pytest.raises(ValueError, match=r"normalise the weights"):
         cx.program_core(key, Instrument(2, 2), 3 * np.ones((2, 2)), cx.GDP())

@@ -17,6 +17,8 @@ import crossjax as cx
 from crossjax import images, nn
 from crossjax.experiments import buchel2022, cifar, joshi2020
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def data(monkeypatch):
@@ -65,9 +67,9 @@ def test_joshi2020_writes_its_figures_and_goes_on_where_it_stopped(data, network
 
 
 def test_buchel2022_compares_two_methods(data, tmp_path, monkeypatch):
-    few = {"iterative": lambda: cx.Iterative(iterations=3), "gdp": lambda: cx.GDP(iterations=3, batch=64)}
+    few = {"iterative": cx.OneShot, "gdp": cx.Exact}  # two that compile fast: what is compared is tested elsewhere
     monkeypatch.setattr(buchel2022, "METHODS", few)
-    out = buchel2022.buchel2022("quick", chips=1, studies=False, out=tmp_path / "run")
+    out = buchel2022.buchel2022("quick", chips=1, images=100, studies=False, out=tmp_path / "run")
     figures = {f["name"]: f["ours"] for f in json.loads((out / "result.json").read_text())["figures"]}
     assert figures["gdp_minus_iterative"] == pytest.approx(figures["accuracy_gdp"] - figures["accuracy_iterative"])
     assert 0 < figures["mvm_error_gdp"] < 1 and 0 < figures["mvm_error_iterative"] < 1

@@ -24,6 +24,7 @@ def gaussian(seed, shape, clip=3.0):
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 17), st.integers(1, 17))
 @settings(max_examples=25)
+@pytest.mark.slow
 def test_cutting_and_joining_is_exact(rows, cols, tile_rows, tile_cols):
     grid = Grid.cut_to((rows, cols), tile_rows, tile_cols)
     w = jnp.arange(rows * cols, dtype=jnp.float32).reshape(rows, cols) + 1
@@ -34,7 +35,7 @@ def test_cutting_and_joining_is_exact(rows, cols, tile_rows, tile_cols):
 
 
 CELLS = [
-    cx.Pairs(), cx.Pairs((2.0, 1.0)), cx.Pairs((2.0, 1.0), "residual"), cx.bit_slices(2, 2), cx.SharedReference()
+    cx.Pairs(), cx.Pairs((2.0, 1.0)), cx.Pairs((2.0, 1.0), "residual"), cx.SharedReference()
 ]  # fmt: skip
 
 
@@ -197,6 +198,7 @@ def test_effects_have_their_own_keys(key):
     np.testing.assert_array_equal(cx.mvm(key, both, a, x), cx.mvm(key, both, a, x))
 
 
+@pytest.mark.slow
 def test_populations_over_keys_times_and_specs_equal_the_loop(key):
     w, x = gaussian(0, (40, 24)), gaussian(1, (6, 40)) / 3
     tile = cx.replace(cx.presets.hermes(gain=0.03), rows=32, cols=16)
@@ -218,6 +220,7 @@ def test_populations_over_keys_times_and_specs_equal_the_loop(key):
     assert difference.max() <= 1.01 * level and (difference > 1e-4).mean() < 0.01
 
 
+@pytest.mark.slow
 def test_jit_equals_eager(key):
     w, x = gaussian(0, (40, 24)), gaussian(1, (6, 40)) / 3
     tile = cx.replace(cx.presets.pcm(rows=32, cols=16), noise=0.02)
@@ -245,6 +248,7 @@ def test_numbers_of_a_tile_never_recompile():
     assert len(count) == 1
 
 
+@pytest.mark.slow
 def test_no_leaked_tracers(key):
     with jax.checking_leaks():
         jax.vmap(lambda k: cx.program(k, cx.presets.pcm(rows=8, cols=8), jnp.ones((9, 3)))[1].mvm_error)(
@@ -255,6 +259,7 @@ def test_no_leaked_tracers(key):
 # -------------------------------------------------------------------------------- gradients
 
 
+@pytest.mark.slow
 def test_gradients_reach_every_number_of_a_tile(x64, key):
     """Weights, inputs, every device number, converter range, noise; roundings off (they have surrogates)."""
     tile = cx.replace(
@@ -285,6 +290,7 @@ def test_rounding_gradient_is_that_of_the_unrounded_tile(x64, key):
     "tile", [cx.presets.pcm(rows=8, cols=8), cx.presets.hermes(gain=0.03), cx.presets.standard(8, 8)]
 )
 @pytest.mark.parametrize("w", [jnp.zeros((6, 4)), jnp.ones((6, 4)).at[:, 1].set(0.0), 1e6 * jnp.ones((6, 4))])
+@pytest.mark.slow
 def test_no_nan_for_zero_weights_empty_columns_or_saturated_adcs(key, tile, w):
     x = jnp.concatenate([jnp.zeros((1, 6)), 100 * jnp.ones((1, 6))])
 
@@ -360,6 +366,7 @@ def test_calibrated_ranges_hold_the_data_and_help(key):
         cx.calibrate_ranges(raw, w, x[:, :3])
 
 
+@pytest.mark.slow
 def test_streaming_equals_vmap(key):
     tile, w = cx.presets.pcm(rows=16, cols=16), gaussian(0, (20, 8))
     keys = jax.random.split(key, 6)
@@ -373,6 +380,7 @@ def test_streaming_equals_vmap(key):
         cx.stream(error, keys, batch=0)
 
 
+@pytest.mark.slow
 def test_unused_cells_enter_no_statistic(key):
     """A matrix that fills its tiles and the same matrix on a grid with unused cells end with the same errors."""
     w = gaussian(0, (60, 30))
@@ -450,7 +458,7 @@ def test_the_error_of_weights_of_any_scale_is_the_same(key, power):
     tile = cx.replace(cx.presets.pcm(), **QUIET)
     chip, history = cx.program(key, tile, w)
     assert float(cx.mvm_error(key, tile, chip, w)) == pytest.approx(0.110, rel=0.02)
-    assert float(history.mvm_error[-1]) == pytest.approx(0.084, rel=0.02)  # before 1/f noise
+    assert float(history.mvm_error[-1]) == pytest.approx(0.106, rel=0.02)  # of the first reading, 128 vectors
 
 
 def nan_at(path):
@@ -579,6 +587,7 @@ def test_the_periphery_of_the_hermes_core_has_the_published_error(key):
     assert float(cx.mvm_error(key, tile, chip, w, x)) == pytest.approx(0.0194, rel=0.03)
 
 
+@pytest.mark.slow
 def test_typical_ranges_hold_what_gaussian_inputs_cause(key):
     """4 σ of the outputs for Gaussian weights on all rows; less for fewer rows, whatever range there was before."""
     for rows, wanted in ((256, 7.1), (64, 3.6), (27, 2.6)):
