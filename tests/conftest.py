@@ -1,3 +1,8 @@
+import os
+
+# One thread a worker: OpenBLAS's own spin while they wait for one another, which costs more than small matrices do.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import jax
 import jax.numpy as jnp
 import numpy as np

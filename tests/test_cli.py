@@ -88,8 +88,8 @@ def test_the_same_seed_gives_the_same_result(tmp_path):
     np.save(tmp_path / "w.npy", np.random.default_rng(0).normal(size=(40, 30)))
     errors = []
     for seed, out in ((3, "a"), (3, "b"), (4, "c")):
-        program_file(tmp_path / "w.npy", method_name="iterative", seed=seed, out=tmp_path / out)
-        errors.append(json.loads((tmp_path / out / "result.json").read_text())["mvm_error_iterative"])
+        program_file(tmp_path / "w.npy", method_name="one-shot", seed=seed, out=tmp_path / out)
+        errors.append(json.loads((tmp_path / out / "result.json").read_text())["mvm_error_one_shot"])
     assert errors[0] == errors[1] != errors[2]
 
 
