@@ -93,6 +93,7 @@ def test_milo_reram_and_its_smallest_conductance():
 
 
 @pytest.mark.parametrize("name", STATISTICAL)
+@pytest.mark.slow
 def test_ends_of_the_range_have_the_gradient_of_the_inside(name):
     key, exact = jax.random.key(0), devices.ProgrammingError(devices.Constant(0.0), 1.0)
     for error in (None, exact):

@@ -474,6 +474,7 @@ def nan_at(path):
     "path", ["noise", "adc.range", "device.g_max", "device.programming.sigma.coefficients", "device.flicker.t_read"]
 )
 @pytest.mark.parametrize("how", [cx.OneShot(), cx.Iterative(iterations=2), cx.GDP(iterations=2, batch=8)])
+@pytest.mark.slow
 def test_a_nan_in_the_hardware_is_not_a_perfect_chip(key, path, how):
     tile, w = nan_at(path), gaussian(0, (8, 4))
     chip, history = cx.program(key, tile, w, how)
@@ -531,6 +532,7 @@ def test_drift_exponents_are_those_of_the_targets(tile, wanted):
 
 
 @pytest.mark.parametrize("how", [cx.Iterative(iterations=5), cx.GDP(iterations=5, batch=64)], ids=["ip", "gdp"])
+@pytest.mark.slow
 def test_under_methods_that_pulse_the_target_is_what_the_controller_wants(key, how):
     """Exponents follow encode(weights), however far a pulse lands from it."""
     device = cx.replace(cx.devices.hermes(1), flicker=None, **{"drift.spread": None, "write.noise": 4.0})
