@@ -30,9 +30,10 @@ def test_every_method_leaves_the_states_and_the_error_of_rounding(key, how):
     rounded = jnp.round(w * levels) / levels
     wanted = float(jnp.linalg.norm(rounded - w) / jnp.linalg.norm(w))
     found = cx.weights_at(key, tile, chip) / jnp.abs(W).max()
-    assert float(jnp.linalg.norm(found - w) / jnp.linalg.norm(w)) == pytest.approx(wanted, rel=5e-3)
+    exact = 5e-3 if how == "gdp" else 1e-3  # which estimates its weights: one near a tie may end on either side
+    assert float(jnp.linalg.norm(found - w) / jnp.linalg.norm(w)) == pytest.approx(wanted, rel=exact)
     if how == "one shot":  # three levels of a Gaussian weight
-        assert wanted > 0.44 and float(cx.mvm_error(key, tile, chip, W, jnp.eye(16))) == pytest.approx(wanted, rel=5e-3)
+        assert wanted > 0.44 and float(cx.mvm_error(key, tile, chip, W, jnp.eye(16))) == pytest.approx(wanted, rel=1e-3)
 
 
 @pytest.mark.parametrize("cell", [cx.bit_slices(2, 3), cx.Pairs((3.0, 1.0)), cx.Pairs((3.0, 1.0), "msp_first")])

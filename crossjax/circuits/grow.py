@@ -4,20 +4,10 @@ The joins of `star` are a program of their own at every level, which takes longe
 takes to compute. Here three loops are compiled, whatever the size: in 2 s instead of 7 to 17. Up to 64 × 64 they are
 also as fast (their gradient takes twice as long); at 256 × 256 they would take four times as long.
 
-A block of m × n devices, with the wire segments to the left of and below each of them, is a linear map between what
-happens at its ends (voltages V, currents in µA):
-
-                      T: current in, voltage out
-                   ┌──────────────────────────┐
-    L: voltage in, │                          │ R: current leaving in,
-       current out │      m × n devices       │    voltage out
-                   └──────────────────────────┘
-                      B: voltage in, current out
-
-Ports stand in the order L, T, R, B. A network grows from bare lines, whose signals pass from end to end, one block
-after the other, row by row from the top: a block's L and T take what the network's R and B put out there and the
-other way round, and the block's R and B are the network's from then on. Leaves grow by single devices, blocks by
-leaves, the array by blocks: each is one compiled loop, whatever the size of the array, so compiling takes seconds.
+Blocks, their ends L, R, T, B and what goes in and out there are those of `star`; ports stand in the order L, T, R, B. A
+network grows from bare lines, whose signals pass from end to end, one block after the other, row by row from the top: a
+block's L and T take what the network's R and B put out there and the other way round, and the block's R and B are the
+network's from then on. Leaves grow by single devices, blocks by leaves, the array by blocks.
 
 Lines are connected one at a time. Each leaves a network of resistors, so that every pivot is positive (about 1 plus
 resistance × conductance) and none has to be searched. r = 0 and G = 0 are exact, and float32 keeps its digits.

@@ -125,9 +125,7 @@ def forward(
         first = tile.adc.distort(bit_lines(x, reading.w), _per_vector(reading.columns))
         times = tile.adc.halvings(first.reshape(*first.shape[:2], -1))
         sliced = tile.dac is not None and tile.dac.slice_bits is not None
-        x = (
-            x / times if sliced else signals(tile, u / times, driven)
-        )  # slices are already digits: their signal is halved
+        x = x / times if sliced else signals(tile, u / times, driven)  # slices are digits already: halve their signal
     sums = bit_lines(x, reading.w)
     variance = extra
     if reading.variance is not None:
