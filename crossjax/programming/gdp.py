@@ -11,7 +11,7 @@ from jax import Array, lax
 
 from crossjax._numerics import ratio
 from crossjax._pytree import check_choice, check_count, check_range, spec, static
-from crossjax._random import named
+from crossjax._random import named, numbered
 from crossjax.circuits.converters import ColumnSpread
 from crossjax.devices.noise import FlickerNoise
 from crossjax.programming.core import AnyCore, SimulatedCore, iterate
@@ -84,9 +84,11 @@ class GDP:
         quiet = jnp.minimum(loudest, self.drive)
         average, dead = self._average(core, weights), self._dead_zone(core, weights) + core.rounding(weights)
 
+        def draw(k: Array | int) -> Array:
+            return inputs(numbered(named(key, "inputs"), k), core, self.batch, weights.shape[0], quiet)
+
         def step(core: AnyCore, state: _State, key: Array, k: Array) -> tuple[AnyCore, _State, Sums]:
-            x = inputs(named(key, "inputs"), core, self.batch, weights.shape[0], quiet)
-            wanted = x @ weights
+            x, wanted = state.inputs, state.inputs @ weights
             residual = core.mvm(named(key, "mvm"), x) - wanted
             energy, error2 = power(x)[:, None], power(residual)
             left = self.iterations - 1 - k
@@ -109,10 +111,11 @@ class GDP:
             spent = Spent(pulses + jnp.where(k == 0, first, 0), self.batch, 0)
             errors = jnp.sum(error2), jnp.sum(power(wanted))
             record = measure(core, errors, weights, spent, mean * mean <= enough)
-            return core, _State(jnp.where(due, 0.0, mean), jnp.where(due, 0, count), loss, best, waited), record
+            state = _State(jnp.where(due, 0.0, mean), jnp.where(due, 0, count), loss, best, waited, draw(k + 1))
+            return core, state, record
 
         zero, infinite = jnp.zeros_like(weights), jnp.asarray(jnp.inf, weights.dtype)
-        start = _State(zero, zero.astype(jnp.int32), infinite, infinite, jnp.zeros((), jnp.int32))
+        start = _State(zero, zero.astype(jnp.int32), infinite, infinite, jnp.zeros((), jnp.int32), draw(0))
         core, _, sums = iterate(step, core, start, key, self.iterations, reads=self.batch, seconds=self.seconds)
         return core, sums
 
@@ -161,13 +164,17 @@ class _Average(NamedTuple):
 
 
 class _State(NamedTuple):
-    """Between iterations: mean and number of the estimates since a cell's last pulse, and what patience looks at."""
+    """Between iterations: mean and number of the estimates since a cell's last pulse, and what patience looks at.
+
+    The inputs of the next iteration are here to be drawn once: inside it XLA would draw them anew for every use.
+    """
 
     mean: Array
     seen: Array
     loss: Array
     best: Array
     waited: Array
+    inputs: Array
 
 
 def model_gradient(core: SimulatedCore, x: Array, residual: Array, weights: Array) -> Array:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from crossjax._kinds import door
@@ -155,7 +156,8 @@ class Pairs:
     def pair(self, share: Array, g_min: Array | float, g_max: Array | float) -> Array:
         """(G⁺, G⁻) of one pair."""
         span = g_max - g_min
-        return g_min + span * jnp.stack([jnp.maximum(share, 0.0), jnp.maximum(-share, 0.0)])
+        sign = np.asarray([1.0, -1.0], share.dtype).reshape(2, *[1] * share.ndim)
+        return g_min + span * jnp.maximum(sign * share, 0.0)
 
     def encode(self, w: Array, g_min: Array | float, g_max: Array | float) -> Array:
         """See `UnitCell.encode`; devices in the order G₁⁺, G₁⁻, G₂⁺, G₂⁻, …"""
