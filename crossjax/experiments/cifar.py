@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -163,32 +164,34 @@ def sgd(rate: Any, clip: float | None, decay: float = 1e-4) -> optax.GradientTra
 class OverTime:
     """Accuracy of a network on chips at several times, without compensation, with GDC, and with AdaBS.
 
-    One compiled computation per network; ``__call__`` programs one chip and follows it.
+    ``__call__`` programs one chip and follows it.
     """
 
     def __init__(self, model: nnx.Module, data: Cifar, times: Sequence[float]) -> None:
         model = nnx.clone(model)
         model.eval()
-        graph, self.state = nnx.split(model)
-        moments = jnp.asarray(times, jnp.float32)
-
-        def at(key: Array, chip: Any, t: Array) -> Array:
-            bare, gdc = (nn.read(key, chip, t, compensate=compensate) for compensate in (False, True))
-            now = [nnx.split(net) for net in (bare, gdc, nn.adabs(gdc, data.calibration))]
-            states = jax.tree.map(lambda *s: jnp.stack(s), *(_data(state) for _, state in now))
-            test = data.test
-            return lax.map(lambda s: nn.accuracy(nnx.merge(now[0][0], _state(now[0][1], s)), *test), states)
-
-        def one(key: Array, state: Any) -> Array:
-            chip, _ = nn.program(named(key, "program"), nnx.merge(graph, state))
-            keys = jax.random.split(named(key, "times"), len(times))
-            return lax.map(lambda a: at(a[0], chip, a[1]), (keys, moments)).T
-
-        self.run = jax.jit(one)
+        self.graph, self.state = nnx.split(model)
+        self.data = jnp.asarray(times, jnp.float32), data.calibration, data.test
 
     def __call__(self, key: Array) -> dict[str, Any]:
         """Accuracies of one chip by compensation, a list over times."""
-        return dict(zip(COMPENSATIONS, np.asarray(self.run(key, self.state)).tolist(), strict=True))
+        found = _followed(self.graph, self.state, key, *self.data)
+        return dict(zip(COMPENSATIONS, np.asarray(found).tolist(), strict=True))
+
+
+@partial(jax.jit, static_argnums=0)
+def _followed(graph: Any, state: Any, key: Array, times: Array, calibration: Array, test: tuple[Array, Array]) -> Array:
+    """Accuracies (compensations, times); compiled once for all networks of one structure."""
+    chip, _ = nn.program(named(key, "program"), nnx.merge(graph, state))
+
+    def at(now: tuple[Array, Array]) -> Array:
+        key, t = now
+        bare, gdc = (nn.read(key, chip, t, compensate=compensate) for compensate in (False, True))
+        nets = [nnx.split(net) for net in (bare, gdc, nn.adabs(gdc, calibration))]
+        states = jax.tree.map(lambda *s: jnp.stack(s), *(_data(state) for _, state in nets))
+        return lax.map(lambda s: nn.accuracy(nnx.merge(nets[0][0], _state(nets[0][1], s)), *test), states)
+
+    return lax.map(at, (jax.random.split(named(key, "times"), len(times)), times)).T
 
 
 def _data(state: Any) -> list[Array]:

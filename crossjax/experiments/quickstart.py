@@ -135,41 +135,51 @@ def measure(
     keys: Array, method: Method, params: Params, tiles: list[cx.Tile], test: tuple[Array, Array]
 ) -> dict[str, Any]:
     """Program the network on a population of chips; accuracy and MVM error at every time, with and without GDC."""
-    inputs = activations(params, test[0])
-
     @jax.jit
-    def program(key: Array) -> tuple[list[cx.Chip], History]:
+    def program(keys: Array) -> tuple[list[cx.Chip], History]:
+        return lax.map(one, keys)
+
+    def one(key: Array) -> tuple[list[cx.Chip], History]:
         programmed = [
             cx.program(jax.random.fold_in(key, n), tile, w, method)
             for n, (tile, (w, _)) in enumerate(zip(tiles, params, strict=True))
         ]
         return [chip for chip, _ in programmed], programmed[LAYER][1]
 
-    def at(key: Array, chips: list[cx.Chip], t: Array) -> tuple[Array, Array]:
-        x = test[0]
-        for n, (tile, chip, (_, b)) in enumerate(zip(tiles, chips, params, strict=True)):
-            x = cx.mvm(jax.random.fold_in(key, n), tile, chip, x, t) + b
-            x = jax.nn.relu(x) if n < len(params) - 1 else x
-        w = params[LAYER][0]
-        return accuracy(x, test[1]), cx.mvm_error(key, tiles[LAYER], chips[LAYER], w, inputs[LAYER], t)
-
-    @jax.jit
-    def age(key: Array, chips: list[cx.Chip]) -> tuple[Array, Array]:
-        ks = jax.random.split(named(key, "age"), len(TIMES))
-        return jax.vmap(at, in_axes=(0, None, 0))(ks, chips, jnp.asarray(TIMES))
-
-    population = jax.jit(lambda keys: lax.map(program, keys)).lower(keys).compile()
+    population = program.lower(keys).compile()
     begin = time.perf_counter()
     chips, history = jax.block_until_ready(population(keys))
     seconds = time.perf_counter() - begin
-    aged, mvm = lax.map(lambda a: age(*a), (keys, chips))
-    bare, mvm_bare = lax.map(lambda a: age(*a), (keys, [cx.replace(c, reference=None) for c in chips]))
+    aged, mvm = over_time(keys, chips, tiles, params, test)
+    bare, mvm_bare = over_time(keys, [cx.replace(c, reference=None) for c in chips], tiles, params, test)
     return {
         "history": history.mvm_error, "weight_error": history.weight_error[:, -1], "pulses": history.pulses[:, -1],
         "mvms": history.mvms[:, -1], "reads": history.reads[:, -1],
         "seconds": seconds / len(keys), "accuracy": aged, "mvm_error": mvm, "accuracy_none": bare,
         "mvm_error_none": mvm_bare,
     }  # fmt: skip
+
+
+@jax.jit  # of its arguments alone: compiled once for all methods
+def over_time(
+    keys: Array, chips: list[cx.Chip], tiles: list[cx.Tile], params: Params, test: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    """Accuracy of the network and MVM error of `LAYER` at `TIMES`, (chips, times) each."""
+    inputs = activations(params, test[0])[LAYER]
+
+    def at(key: Array, chips: list[cx.Chip], t: Array) -> tuple[Array, Array]:
+        x = test[0]
+        for n, (tile, chip, (_, b)) in enumerate(zip(tiles, chips, params, strict=True)):
+            x = cx.mvm(jax.random.fold_in(key, n), tile, chip, x, t) + b
+            x = jax.nn.relu(x) if n < len(params) - 1 else x
+        return accuracy(x, test[1]), cx.mvm_error(key, tiles[LAYER], chips[LAYER], params[LAYER][0], inputs, t)
+
+    def age(chip: tuple[Array, list[cx.Chip]]) -> tuple[Array, Array]:
+        key, chips = chip
+        ks = jax.random.split(named(key, "age"), len(TIMES))
+        return jax.vmap(at, in_axes=(0, None, 0))(ks, chips, jnp.asarray(TIMES))
+
+    return lax.map(age, (keys, chips))
 
 
 def write(run: report.Run, results: dict[str, dict[str, Any]], perfect: np.ndarray, digital: float, chips: int) -> Path:
