@@ -509,3 +509,5 @@ def test_the_accuracy_of_nan_is_nan(key):
     x, labels = jax.random.normal(key, (8, 4)), jnp.zeros(8, jnp.int32)
     assert 0 <= float(nn.accuracy(model, x, labels)) <= 1
     assert bool(jnp.isnan(nn.accuracy(model, x.at[3, 1].set(jnp.nan), labels)))
+    with pytest.raises(ValueError, match=r"does not take images of shape \(8, 3\)"):
+        nn.accuracy(model, x[:, :3], labels)

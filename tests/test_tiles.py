@@ -140,6 +140,17 @@ def test_standard_model_has_a_total_error_of_about_15_percent(key):
     assert 0.11 < float(cx.mvm_error(key, tile, chip, w, x, 0.0)) < 0.19
 
 
+def test_a_reading_in_half_precision_is_multiplied_in_it(key):
+    """Half the bytes; products as exact as their operands, sums and outputs single."""
+    tile = cx.replace(cx.presets.ideal(), rows=64, cols=64)
+    w, x = gaussian(0, (150, 64)), gaussian(1, (32, 150))
+    full = cx.read(key, tile, cx.program(key, tile, w)[0])
+    half = jax.tree.map(lambda a: a.astype(jnp.bfloat16), full)
+    y, wanted = cx.mvm(key, tile, half, x), cx.mvm(key, tile, full, x)
+    assert y.dtype == jnp.float32
+    assert 1e-4 < float(jnp.linalg.norm(y - wanted) / jnp.linalg.norm(wanted)) < 2**-8
+
+
 def test_read_noise_has_exactly_the_output_referred_variance():
     tile = cx.replace(cx.presets.pcm(), **{"device.programming": None, "device.drift": None, "device.flicker": None})
     w, x, key = gaussian(0, (64, 16)), gaussian(1, (1, 64)), jax.random.key(0)

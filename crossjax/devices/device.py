@@ -1,6 +1,6 @@
 """One memory device: a sum of parts, each of which can be switched off.
 
-    RESET ──program(target)──► g_P, ν, Q ──at(t)──► drift, 1/f noise ──► g(t)
+    RESET ──program(target)──► g_P, ν ──at(t)──► drift, 1/f noise ──► g(t)
       └──aim(target), pulse(request)…──► g, settle() ──┘
 
 A `Device` acts elementwise on arrays of any shape. What it did to one array of devices is a `DeviceState`.
@@ -29,7 +29,6 @@ class DeviceState:
         g: conductance that the last write left, µS: what is read t_0 later, when nothing else happens.
         nu: what its drift drew for the target (`Drift.draw`: the exponent of a power law); None before there is a
             target, or without drift.
-        q: 1/f noise coefficient Q, fixed when programming ended; None before that, or without 1/f noise.
         age: seconds between the last write and the end of programming; None for none.
         memory: what the write model remembers.
         stuck: faulty devices, None if there are none.
@@ -37,7 +36,6 @@ class DeviceState:
 
     g: Array
     nu: Array | None = None
-    q: Array | None = None
     age: Array | None = None
     memory: Any = None
     stuck: Stuck | None = None
@@ -169,18 +167,20 @@ class Device:
         return self._hold(replace(state, g=g, memory=memory)), pulses
 
     def settle(self, key: Array, state: DeviceState) -> DeviceState:
-        """End of programming: fix the 1/f noise at the conductances reached, and drift where no target was named."""
-        if state.nu is None:
-            state = self.aim(key, state, state.g)
-        return replace(state, q=None if self.flicker is None else self.flicker.q(state.g / self.g_max))
+        """End of programming: devices for which no target was named drift as those at the conductance reached."""
+        return self.aim(key, state, state.g) if state.nu is None else state
 
     def at(self, key: Array, state: DeviceState, t: Array | float) -> Array:
-        """Conductance (µS) at ``t`` seconds after the first read: drift, then accumulated 1/f noise."""
+        """Conductance (µS) at ``t`` seconds after the first read: drift, then accumulated 1/f noise.
+
+        The noise coefficient Q is that of the conductance which programming left.
+        """
         g, t = state.g, t if state.age is None else t + state.age
         if self.drift is not None and state.nu is not None:
             g = self.drift.apply(g, state.nu, self.drift.logarithm(t), self.g_max)
-        if self.flicker is not None and state.q is not None:
-            noise = state.q * self.flicker.growth(t) * normal(named(key, "flicker"), g.shape, g.dtype)
+        if self.flicker is not None:
+            q = self.flicker.q(state.g / self.g_max)
+            noise = q * self.flicker.growth(t) * normal(named(key, "flicker"), g.shape, g.dtype)
             g = jnp.maximum(g * (1.0 + noise), 0.0)
         return g if state.stuck is None else jnp.where(state.stuck.mask, state.stuck.g, g)
 

@@ -135,6 +135,7 @@ def measure(
     keys: Array, method: Method, params: Params, tiles: list[cx.Tile], test: tuple[Array, Array]
 ) -> dict[str, Any]:
     """Program the network on a population of chips; accuracy and MVM error at every time, with and without GDC."""
+
     @jax.jit
     def program(keys: Array) -> tuple[list[cx.Chip], History]:
         return lax.map(one, keys)

@@ -253,7 +253,7 @@ def logits(model: nnx.Module, images: Array, batch: int = 500) -> Array:
     def some(at: tuple[Array, Array]) -> Array:
         net = nnx.merge(graph, state, copy=True)
         advance(net, at[0])
-        return net(at[1])
+        return _outputs(net, at[1])
 
     count = images.shape[0] // batch
     body = lax.map(some, (jnp.arange(count), images[: count * batch].reshape(count, batch, *images.shape[1:])))
@@ -262,12 +262,22 @@ def logits(model: nnx.Module, images: Array, batch: int = 500) -> Array:
     return body if rest.shape[0] == 0 else jnp.concatenate([body, some((jnp.asarray(count), rest))])
 
 
+def _outputs(model: Any, images: Array) -> Array:
+    """Call a network, or say that it does not take what it is given."""
+    try:
+        return model(images)
+    except (TypeError, ValueError) as error:
+        because = " ".join(str(error).split())[:200]
+        raise ValueError(f"the network does not take images of shape {images.shape}: {because}") from error
+
+
 @door
 def accuracy(model: nnx.Module, images: Array, labels: Array, batch: int = 500) -> Array:
     """Fraction of images (n, …) whose largest output is their label (n,); NaN if an output is NaN.
 
     Raises:
-        ValueError: for labels that are not whole numbers, not as many as images, or not among the outputs.
+        ValueError: for labels that are not whole numbers, not as many as images, or not among the outputs, and for
+            images that the network does not take.
     """
     found = logits(model, images, batch)
     labels = labels if is_traced(labels) else jnp.asarray(as_array("labels", labels))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -25,7 +26,7 @@ from crossjax.programming.history import History, Sums, merge
 from crossjax.programming.iterative import Iterative
 from crossjax.programming.methods import Method, OneShot
 from crossjax.tiles.mvm import as_inputs, mvm, reading, remember
-from crossjax.tiles.tile import Chip, Reading, Tile, blank, check_weights, drive, normalise, test_inputs
+from crossjax.tiles.tile import Chip, Reading, Tile, blank, check_weights, drive, normalise, scales, test_inputs
 
 METHODS: dict[str, type] = {"one-shot": OneShot, "iterative": Iterative, "gdp": GDP}
 
@@ -66,7 +67,7 @@ def program(key: Array, tile: Tile, weights: Array | np.ndarray, method: Method 
     _check_method(method)
     tile = strong(tile)
     chip, deviation, sums = _write(key, tile, w, strong(method))
-    history = merge(sums, (0,))
+    history = merge(sums, (0, 1))
     if not (tile.compensated or sums.error2 is None):
         return chip, history
     first = reading(named(key, "first read"), tile, chip, strong(0.0))
@@ -84,39 +85,68 @@ def _check_method(method: Method) -> None:
 @jax.jit
 def _write(key: Array, tile: Tile, w: Array, method: Method) -> tuple[Chip, Array, Sums]:
     """The chip before its first read, the deviation of its calibration inputs, and what the method reports."""
-    target, scale = normalise(tile, w)
-    down, across, r, c = target.shape
     grid = tile.grid((w.shape[0], w.shape[1]))
-    used = grid.mask().reshape(-1, r, c) if grid.padded else None
-    loudest = jnp.repeat(drive(tile, target, wanted=10.0)[:, 0, 0], across)
+    w = grid.cut(w)
+    down, across, r, c = w.shape
+    scale = scales(tile, w)
+    loudest, deviation = (drive(tile, w / scale[..., None, :], wanted) for wanted in (10.0, 1 / 3))
+    used = grid.mask() if grid.padded else None
 
-    def one(at: tuple[Array, Array, Array, Array | None]) -> tuple[DeviceState, ColumnSpread | None, Sums]:
-        key, target, loudest, used = at
+    def one(at: tuple[Array, Array, Array, Array, Array | None]) -> tuple[DeviceState, ColumnSpread | None, Sums]:
+        key, w, scale, loudest, used = at
         cells, columns = blank(named(key, "chip"), tile, (r, c))
-        g = jnp.full(cells.g.shape, tile.device.g_min, target.dtype)
+        g = jnp.full(cells.g.shape, tile.device.g_min, w.dtype)
         start = SimulatedCore(tile, cells, g, columns, used)
-        core, sums = method.run(named(key, "method"), start, target, loudest)
+        core, sums = method.run(named(key, "method"), start, w / scale, loudest)
         assert isinstance(core, SimulatedCore)
         cells = tile.device.settle(named(key, "settle"), core.cells)
         return replace(cells, memory=None), columns, sums  # the write circuit's memory is not read
 
-    tiles = split(key, down * across), target.reshape(-1, r, c), loudest, used
-    cells, columns, sums = _for_all(one, tiles, down * across, r * c)
-    cells, columns = jax.tree.map(lambda a: a.reshape(down, across, *a.shape[1:]), (cells, columns))
-    cells = jax.tree.map(lambda a: jnp.moveaxis(a, 2, 0), cells)
-    columns = jax.tree.map(lambda a: a.swapaxes(1, 2), columns)
-    return Chip(cells, scale, columns, None, (grid.rows, grid.cols), tile.hardware), drive(tile, target), sums
+    keys = split(key, down * across).reshape(down, across)
+    tiles = keys, w, scale, jnp.broadcast_to(loudest[..., 0], (down, across)), used
+    cells, columns, sums = _of_all_tiles(one, tiles, (down, across), r * c)
+    return Chip(cells, scale, columns, None, (grid.rows, grid.cols), tile.hardware), deviation, sums
 
 
 AT_ONCE = 2**21  # weights: of more than 32 tiles of 256 × 256, a part at a time, so that memory is that of a part
 
 
-def _for_all(f: Callable[[Any], Any], tiles: Any, count: int, weights: int) -> Any:
-    """``f`` of every tile, as many side by side as `AT_ONCE` allows, in equal parts."""
+def _of_all_tiles(f: Callable[[Any], Any], tiles: Any, shape: tuple[int, int], weights: int) -> Any:
+    """``f`` of tiles (down, across, …), as many side by side as `AT_ONCE` allows, each part put in its place at once.
+
+    Returns:
+        Devices (devices, down, across, …), converters (down, lines, across, …) and sums (down, across, …).
+    """
+
+    def several(tiles: Any, down: int, across: int) -> Any:
+        found = jax.vmap(f)(jax.tree.map(lambda a: a.reshape(down * across, *a.shape[2:]), tiles))
+        found = jax.tree.map(lambda a: a.reshape(down, across, *a.shape[1:]), found)
+        cells, columns, sums = found
+        cells = jax.tree.map(lambda a: jnp.moveaxis(a, 2, 0), cells)
+        return cells, jax.tree.map(lambda a: a.swapaxes(1, 2), columns), sums
+
     most = max(1, AT_ONCE // weights)
-    if count <= most:
-        return jax.vmap(f)(tiles)
-    return lax.map(f, tiles, batch_size=max(n for n in range(1, most + 1) if count % n == 0))
+    if math.prod(shape) <= most:
+        return several(tiles, *shape)
+    parts = [(p, q) for p in _divisors(shape[0]) for q in _divisors(shape[1]) if p * q <= most]
+    p, q = max(parts, key=math.prod)
+
+    def add(i: Array, whole: Any) -> Any:
+        d, a = p * (i // (shape[1] // q)), q * (i % (shape[1] // q))
+        part = jax.tree.map(lambda x: lax.dynamic_slice(x, (d, a, *[0] * (x.ndim - 2)), (p, q, *x.shape[2:])), tiles)
+        places = (0, d, a), (d, 0, a), (d, a)
+        return tuple(
+            jax.tree.map(lambda w, x, at=at: lax.dynamic_update_slice(w, x, (*at, *[0] * (w.ndim - len(at)))), old, new)
+            for old, new, at in zip(whole, several(part, p, q), places, strict=True)
+        )
+
+    room = jax.eval_shape(lambda: several(tiles, *shape))
+    empty = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), room)
+    return lax.fori_loop(0, math.prod(shape) // (p * q), add, empty)
+
+
+def _divisors(n: int) -> list[int]:
+    return [k for k in range(1, n + 1) if n % k == 0]
 
 
 @door

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from crossjax._pytree import spec, static
-from crossjax.tiles.mvm import forward, multiply, scaled
+from crossjax.tiles.mvm import as_multiplied, forward, multiply, scaled
 from crossjax.tiles.tile import Reading, Tile
 
 
@@ -79,15 +79,12 @@ class Window:
     def convolve(self, x: Array, kernel: Array) -> Array:
         """(batch, …, inputs) with a kernel (taps · inputs, outputs)."""
         axes = "DHW"[-len(self.size) :] if len(self.size) <= 3 else "".join(map(str, range(len(self.size))))
+        x, kind = as_multiplied(x, kernel)
         return lax.conv_general_dilated(
-            x,
-            kernel.reshape(*self.size, x.shape[-1], -1),
-            self.strides,
-            self.padding,
-            lhs_dilation=self.holes,
-            rhs_dilation=self.dilation,
-            dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
-        )
+            x, kernel.reshape(*self.size, x.shape[-1], -1), self.strides, self.padding, lhs_dilation=self.holes,
+            rhs_dilation=self.dilation, dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
+            preferred_element_type=kind,
+        )  # fmt: skip
 
 
 def direct(tile: Tile, shape: tuple[int, int]) -> bool:

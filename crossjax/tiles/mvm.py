@@ -155,13 +155,23 @@ def signals(tile: Tile, u: Array, driven: Array | None = None) -> Array:
 
 
 def line_sums(x: Array, w: Array) -> Array:
-    """(down, batch, r) times (down, r, lines, across, c') → (down, batch, lines, across, c')."""
+    """(down, batch, r) times (down, r, lines, across, c') → (down, batch, lines, across, c').
+
+    Conductances in half precision, of a reading whose arrays were cast to it, are multiplied as such; sums are single.
+    """
     flat = w.reshape(*w.shape[:2], -1)
+    x, kind = as_multiplied(x, w)
     if w.shape[0] == 1:  # a plain matrix product: XLA's fastest
-        y = (x[0] @ flat[0])[None]
+        y = jnp.matmul(x[0], flat[0], preferred_element_type=kind)[None]
     else:
-        y = jnp.einsum("dbr,drn->dbn", x, flat)
+        y = jnp.einsum("dbr,drn->dbn", x, flat, preferred_element_type=kind)
     return y.reshape(*y.shape[:2], *w.shape[2:])
+
+
+def as_multiplied(x: Array, w: Array) -> tuple[Array, jnp.dtype]:
+    """Signals in the precision in which they meet conductances ``w``, and that of the sums: single at least."""
+    x = x.astype(w.dtype) if w.dtype.itemsize < 4 else x
+    return x, jnp.promote_types(jnp.promote_types(x.dtype, w.dtype), jnp.float32)
 
 
 def _bit_lines(tile: Tile, x: Array, w: Array, product: Product = line_sums) -> Array:

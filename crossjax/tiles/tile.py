@@ -258,9 +258,14 @@ def normalise(tile: Tile, weights: Array) -> tuple[Array, Array]:
     The scale of an all-zero tile or column is 1.
     """
     w = tile.grid((weights.shape[0], weights.shape[1])).cut(weights)
-    scale = jnp.max(jnp.abs(w), axis=(-2, -1) if tile.scaling == "tile" else -2, keepdims=True)
-    scale = jnp.where(scale == 0, 1.0, scale)
-    return w / scale, scale[..., 0, :]
+    scale = scales(tile, w)
+    return w / scale[..., None, :], scale
+
+
+def scales(tile: Tile, w: Array) -> Array:
+    """What a normalised weight of 1 stands for, (down, across, 1 or c), on tiles of weights (down, across, r, c)."""
+    scale = jnp.max(jnp.abs(w), axis=(-2, -1) if tile.scaling == "tile" else -2, keepdims=True)[..., 0, :]
+    return jnp.where(scale == 0, 1.0, scale)
 
 
 def blank(key: Array, tile: Tile, shape: tuple[int, int]) -> tuple[DeviceState, ColumnSpread | None]:
