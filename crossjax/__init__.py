@@ -33,7 +33,20 @@ from crossjax.programming import (
     random_inputs,
 )
 from crossjax.store import load, save
-from crossjax.tiles import Chip, Pairs, Reading, SharedReference, Tile, bit_slices, mvm, read, weights_at
+from crossjax.tiles import (
+    Chip,
+    Pairs,
+    Reading,
+    SharedReference,
+    Tile,
+    bit_slices,
+    build,
+    mvm,
+    read,
+    remember,
+    weights_at,
+    write,
+)
 
 if TYPE_CHECKING:
     from crossjax import nn, training
@@ -67,6 +80,7 @@ __all__ = [
     "Tile",
     "Wires",
     "bit_slices",
+    "build",
     "calibrate_ranges",
     "checks",
     "devices",
@@ -82,6 +96,7 @@ __all__ = [
     "program_core",
     "random_inputs",
     "read",
+    "remember",
     "replace",
     "save",
     "spec",
@@ -90,4 +105,5 @@ __all__ = [
     "typical_ranges",
     "weights_at",
     "wires",
+    "write",
 ]  # fmt: skip

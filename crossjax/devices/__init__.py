@@ -15,6 +15,7 @@ from crossjax.devices.laws import (
     Saturating,
     Squared,
 )
+from crossjax.devices.melt_quench import MeltQuench
 from crossjax.devices.noise import (
     ByPulses,
     Drift,
@@ -26,12 +27,13 @@ from crossjax.devices.noise import (
 )
 from crossjax.devices.pcm import hermes, pcm, pcm_pulsed
 from crossjax.devices.reram import reram_cmo, reram_milo, reram_wan
+from crossjax.devices.set_pulses import SetPulses
 from crossjax.devices.sonos import sonos
-from crossjax.devices.writes import MeltQuench, OwnError, Rewrite, SetPulses, Write
+from crossjax.devices.writes import OwnError, Plan, Rewrite, Write
 
 __all__ = [
     "Branches", "ByPulses", "ClippedLine", "ClippedLog", "ClippedPower", "Constant", "Device", "DeviceState", "Drift",
-    "Faults", "FlickerNoise", "Law", "LogRelaxation", "MeltQuench", "OwnError", "Polynomial", "PowerLawDrift",
+    "Faults", "FlickerNoise", "Law", "LogRelaxation", "MeltQuench", "OwnError", "Plan", "Polynomial", "PowerLawDrift",
     "ProgrammingError", "ReadNoise", "Relative", "Rewrite", "Saturating", "SetPulses", "Squared", "Write", "hermes",
     "ideal", "noisy", "pcm", "pcm_pulsed", "reram_cmo", "reram_milo", "reram_wan", "sonos",
 ]  # fmt: skip

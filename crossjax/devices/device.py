@@ -1,7 +1,8 @@
 """One memory device: a sum of parts, each of which can be switched off.
 
     RESET ──program(target)──► g_P, ν ──at(t)──► drift, 1/f noise ──► g(t)
-      └──aim(target), pulse(request)…──► g, settle() ──┘
+      ▲ └──pulse(request)…──►──┘                                      │
+      └───────────────────────── written again ◄──────────────────────┘
 
 A `Device` acts elementwise on arrays of any shape. What it did to one array of devices is a `DeviceState`.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -23,22 +25,32 @@ from crossjax.devices.writes import OwnError, Rewrite, Stepped, Write, nearest_s
 
 @spec
 class DeviceState:
-    """An array of programmed devices (all fields of the same shape).
+    """An array of devices (all fields of the same shape; None where a device needs none).
 
     Attributes:
         g: conductance that the last write left, µS: what is read t_0 later, when nothing else happens.
-        nu: what its drift drew for the target (`Drift.draw`: the exponent of a power law); None before there is a
-            target, or without drift.
-        age: seconds between the last write and the end of programming; None for none.
-        memory: what the write model remembers.
-        stuck: faulty devices, None if there are none.
+        nu: what its drift drew when it was written (`Drift.draw`: the exponent of a power law).
+        written: when it was written last, in seconds after the chip's first read; before that, < 0.
+        stuck: faulty devices.
+        memory: what its law remembers (`Write.respond`).
+        target: conductance that the controller believes in, µS. Without it, as `readable` leaves them, devices are
+            read and not written.
+        known: what else the controller keeps count of (`Write.plan`).
+        pulses: write pulses that it has had; only where they are counted (`reset`).
     """
 
     g: Array
     nu: Array | None = None
-    age: Array | None = None
-    memory: Any = None
+    written: Array | None = None
     stuck: Stuck | None = None
+    memory: Any = None
+    target: Array | None = None
+    known: Any = None
+    pulses: Array | None = None
+
+    def readable(self) -> DeviceState:
+        """What reading needs: without what only a next write would look at."""
+        return replace(self, memory=None, target=None, known=None, pulses=None)
 
 
 @spec
@@ -100,13 +112,29 @@ class Device:
         """What a write for ``target`` µS aims at: within [g_min, g_max], a state; the gradient is straight-through."""
         return nearest_state(target, self.states, self.g_min, self.g_max)
 
-    def reset(self, key: Array, shape: tuple[int, ...]) -> DeviceState:
-        """Fresh devices in the RESET state, with the faults and cell-to-cell variations of one chip."""
+    @property
+    def ages(self) -> bool:
+        """Whether time does anything to it."""
+        return self.drift is not None or self.flicker is not None
+
+    def reset(self, key: Array, shape: tuple[int, ...], *, count: bool = False) -> DeviceState:
+        """Fresh devices in the RESET state, with the faults and cell-to-cell variations of one chip.
+
+        Args:
+            key: randomness of all that.
+            shape: of the array.
+            count: whether the pulses of every device are counted.
+        """
         stuck = None
         if self.faults is not None:
             stuck = self.faults.draw(named(key, "faults"), shape, self.g_min, self.g_max)
-        g, memory = self.writer.start(named(key, "cells"), shape, self.g_min, self.g_max)
-        return self._hold(DeviceState(self._switched_off(named(key, "reset"), g), memory=memory, stuck=stuck))
+        g, memory, known = self.writer.start(named(key, "cells"), shape, self.g_min, self.g_max)
+        target = jnp.full(shape, self.g_min, g.dtype)
+        state = DeviceState(
+            self._switched_off(named(key, "reset"), g), stuck=stuck, memory=memory, target=target, known=known,
+            written=jnp.zeros(shape) if self.ages else None, pulses=jnp.zeros(shape, jnp.int32) if count else None,
+        )  # fmt: skip
+        return self._hold(self.aim(key, state, target))
 
     def _switched_off(self, key: Array, g: Array) -> Array:
         """Conductances ``g`` of devices that were just RESET, with the error that programming to g_min leaves."""
@@ -121,35 +149,53 @@ class Device:
         return clip_inside(target + self.programming.deviation(target, self.g_max) * error, self.g_min, jnp.inf)
 
     def program(self, key: Array, state: DeviceState, target: Array) -> DeviceState:
-        """Program to ``target`` (µS) once, with the device's published programming error, and let it settle.
+        """Program to ``target`` (µS) once, with the device's published programming error.
 
         Rasch et al., Nat. Commun. 14:5282 (2023): g_P = max(g_T + σ_P ξ, 0), here with g_min for 0. The gradient
         of a target exactly at g_min or g_max is that of the inside.
         """
         target = self.nearest(target)
-        state = self.aim(key, state, target)
         if isinstance(self.programming, ByPulses):
-            state, _ = self.pulse(named(key, "programming"), state, target - state.g)
-            return self.settle(key, state)
+            state, _ = self.pulse(named(key, "programming"), state, target - self.believed(state))
+            return self.aim(key, state, target)
         g = target if self.programming is None else self._missed(named(key, "programming"), target)
         if self.reset_zero:
             g = jnp.where(target <= self.g_min, self.g_min, g)
-        return self.settle(key, self._hold(replace(state, g=g)))
+        state = self.aim(key, replace(state, g=g, target=target), target)
+        return self._hold(replace(state, pulses=None if state.pulses is None else state.pulses + 1))
 
-    def aim(self, key: Array, state: DeviceState, target: Array) -> DeviceState:
-        """The devices with drift exponents for the conductances (µS) that they are to have.
+    def aim(self, key: Array, state: DeviceState, target: Array, hit: Array | None = None) -> DeviceState:
+        """The devices (those ``hit``) with drift exponents for the conductances (µS) that they are to have.
 
         The published fits give ν as a function of the target, within [g_min, g_max]; beyond g_max they go wrong.
         """
         if self.drift is None:
             return state
         x = jnp.clip(target, self.g_min, self.g_max) / self.g_max
-        return replace(state, nu=self.drift.draw(named(key, "drift"), x))
+        nu = self.drift.draw(named(key, "drift"), x)
+        return replace(state, nu=nu if hit is None or state.nu is None else jnp.where(hit, nu, state.nu))
+
+    @staticmethod
+    def believed(state: DeviceState) -> Array:
+        """Conductances (µS) that the controller believes in.
+
+        Raises:
+            ValueError: for devices that are kept for reading only.
+        """
+        if state.target is None:
+            raise ValueError(
+                "this chip is kept for reading (readable): what its write circuit believed is gone. Build or program "
+                "one that can be written"
+            )
+        return state.target
 
     def pulse(
         self, key: Array, state: DeviceState, request: Array, off: Array | bool = False
     ) -> tuple[DeviceState, Array]:
         """One write pulse (or train) on every device whose ``request`` (signed change in µS) is not 0.
+
+        The controller plans from what it believes; the device answers by its law. Neither age nor drift changes:
+        see `restart`.
 
         Args:
             key: randomness of the pulses.
@@ -158,29 +204,38 @@ class Device:
             off: devices whose request is a full RESET; it leaves the error that programming to g_min leaves.
 
         Returns:
-            The new state, not yet settled, and how many pulses each device received.
+            The new state, and how many pulses each device received.
         """
-        g, memory, pulses = self.writer.pulse(key, state.memory, state.g, request, self.g_min, self.g_max)
+        asked, believed, writer, ends = request != 0, self.believed(state), self.writer, (self.g_min, self.g_max)
+        plan = writer.plan(believed, state.known, believed + request, *ends)
+        pulses = jnp.where(asked, plan.pulses, 0)
+        g, memory = writer.respond(key, state.memory, state.g, plan.drive, *ends)
         if off is not False:
-            reset = self._switched_off(key, jnp.full_like(g, self.g_min))
-            g = jnp.where(off & (request != 0), reset, g)
-        return self._hold(replace(state, g=g, memory=memory)), pulses
+            g = jnp.where(off, self._switched_off(key, jnp.full_like(g, self.g_min)), g)
+        hit = pulses > 0
+        now = replace(
+            state, g=jnp.where(hit, g, state.g), memory=_where(hit, memory, state.memory),
+            target=jnp.where(asked, plan.target, believed), known=_where(hit, plan.known, state.known),
+            pulses=None if state.pulses is None else state.pulses + pulses,
+        )  # fmt: skip
+        return self._hold(now), pulses
 
-    def settle(self, key: Array, state: DeviceState) -> DeviceState:
-        """End of programming: devices for which no target was named drift as those at the conductance reached."""
-        return self.aim(key, state, state.g) if state.nu is None else state
+    def restart(self, key: Array, state: DeviceState, hit: Array, t: Array | float) -> DeviceState:
+        """The devices after those ``hit`` were written at ``t`` seconds: their drift starts again, another one."""
+        when = None if state.written is None else jnp.where(hit, t, state.written)
+        return self.aim(key, replace(state, written=when), state.g if state.target is None else state.target, hit)
 
     def at(self, key: Array, state: DeviceState, t: Array | float) -> Array:
         """Conductance (µS) at ``t`` seconds after the first read: drift, then accumulated 1/f noise.
 
-        The noise coefficient Q is that of the conductance which programming left.
+        Both by the time since each device was written; the noise coefficient Q is that of what the write left.
         """
-        g, t = state.g, t if state.age is None else t + state.age
+        g, age = state.g, t if state.written is None else t - state.written
         if self.drift is not None and state.nu is not None:
-            g = self.drift.apply(g, state.nu, self.drift.logarithm(t), self.g_max)
+            g = self.drift.apply(g, state.nu, self.drift.logarithm(age), self.g_max)
         if self.flicker is not None:
             q = self.flicker.q(state.g / self.g_max)
-            noise = q * self.flicker.growth(t) * normal(named(key, "flicker"), g.shape, g.dtype)
+            noise = q * self.flicker.growth(age) * normal(named(key, "flicker"), g.shape, g.dtype)
             g = jnp.maximum(g * (1.0 + noise), 0.0)
         return g if state.stuck is None else jnp.where(state.stuck.mask, state.stuck.g, g)
 
@@ -196,3 +251,7 @@ class Device:
         if state.stuck is None:
             return state
         return replace(state, g=jnp.where(state.stuck.mask, state.stuck.g, state.g))
+
+
+def _where(hit: Array, new: Any, old: Any) -> Any:
+    return jax.tree.map(lambda a, b: jnp.where(hit, a, b), new, old)

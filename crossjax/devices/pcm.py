@@ -6,8 +6,9 @@ from crossjax._checks import ensure_range
 from crossjax._kinds import door
 from crossjax.devices.device import Device
 from crossjax.devices.laws import Branches, ClippedLog, ClippedPower, Constant, Polynomial
+from crossjax.devices.melt_quench import MeltQuench
 from crossjax.devices.noise import ByPulses, FlickerNoise, PowerLawDrift, ProgrammingError, ReadNoise
-from crossjax.devices.writes import MeltQuench, SetPulses
+from crossjax.devices.set_pulses import SetPulses
 
 
 @door

@@ -1,13 +1,14 @@
 """Writing weights into chips: one shot, program and verify, gradient descent on the MVM error."""
 
-from crossjax.programming.core import Core, SimulatedCore
+from crossjax.programming.core import Core, Programmable
 from crossjax.programming.gdp import GDP
 from crossjax.programming.history import History
 from crossjax.programming.iterative import Iterative
 from crossjax.programming.methods import Exact, Method, OneShot
 from crossjax.programming.program import METHODS, method, mvm_error, program, program_core, random_inputs
+from crossjax.programming.simulated import SimulatedCore
 
 __all__ = [
-    "GDP", "METHODS", "Core", "Exact", "History", "Iterative", "Method", "OneShot", "SimulatedCore", "method",
-    "mvm_error", "program", "program_core", "random_inputs",
+    "GDP", "METHODS", "Core", "Exact", "History", "Iterative", "Method", "OneShot", "Programmable", "SimulatedCore",
+    "method", "mvm_error", "program", "program_core", "random_inputs",
 ]  # fmt: skip

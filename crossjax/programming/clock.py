@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from crossjax._pytree import replace, spec, static
-from crossjax._random import named
+from crossjax._random import named, normal
 from crossjax.devices.device import Device, DeviceState
 
 
@@ -19,22 +19,23 @@ class Clock:
     is slower than the time since then is part of what was written.
 
     Attributes:
-        age: iterations since the last pulse, (devices, r, c').
+        age: iterations since the last pulse, or since programming began, (devices, r, c').
+        before: seconds that had passed by then since a device was written; None for fresh devices.
         q: 1/f noise coefficient Q at the conductance that a device is to have; None without 1/f noise.
         deviation: relative deviation by 1/f noise since the pulse, in units of Q; see `FlickerNoise.advance`.
         moment: what is new of it in every iteration; None where iterations follow one another at once.
         seconds: from one iteration to the next; None: as long as its reads take, too short for drift.
-        logarithms: of time as the drift goes by it, of every age in iterations; None without drift.
-        slope: µS that typical devices at these targets change by per unit of that logarithm; None likewise.
+        slope: µS that typical devices at these targets change by per unit of the drift's logarithm of time; None where
+            nothing drifts.
         octaves: of the 1/f noise.
     """
 
     age: Array
+    before: Array | None = None
     q: Array | None = None
     deviation: Array | None = None
     moment: Array | None = None
     seconds: Array | float | None = None
-    logarithms: Array | None = None
     slope: Array | None = None
     octaves: int = static(default=0)
 
@@ -49,11 +50,18 @@ class Clock:
             clock = replace(clock, q=device.flicker.q(x), deviation=none, moment=moment, octaves=octaves)
         if device.drift is not None and seconds is not None:
             drift, typical = device.drift, device.drift.typical(x)
-            ages = drift.logarithm(jnp.arange(iterations + 1) * seconds)
-            at = (ages[0],), (jnp.ones_like(ages[0]),)
+            begin = drift.logarithm(0.0)
+            at = (begin,), (jnp.ones_like(begin),)
             slope = jax.jvp(lambda age: drift.apply(target, typical, age, device.g_max), *at)[1]
-            clock = replace(clock, logarithms=ages, slope=slope)
+            clock = replace(clock, slope=slope)
         return clock
+
+    def of_old(self, key: Array, device: Device, passed: Array) -> Clock:
+        """The clock of devices that were written ``passed`` seconds before the first iteration."""
+        clock = replace(self, before=passed)
+        if device.flicker is None:
+            return clock
+        return replace(clock, deviation=device.flicker.growth(passed) * normal(key, passed.shape, passed.dtype))
 
     def tick(self, key: Array, device: Device, k: Array, reads: Array | float) -> Clock:
         """At the beginning of iteration ``k``, which takes ``reads`` reads; the same key for every iteration."""
@@ -68,31 +76,32 @@ class Clock:
 
     def pulsed(self, hit: Array) -> Clock:
         """Devices that were ``hit`` start again."""
-        deviation = None if self.deviation is None else jnp.where(hit, 0.0, self.deviation)
-        return replace(self, age=jnp.where(hit, 0.0, self.age), deviation=deviation)
+        begun = (None if a is None else jnp.where(hit, 0.0, a) for a in (self.age, self.before, self.deviation))
+        age, before, deviation = begun
+        return replace(self, age=age, before=before, deviation=deviation)
 
     def conductances(self, device: Device, cells: DeviceState) -> Array:
         """What devices conduct at this moment, µS."""
-        g = cells.g
-        if device.drift is not None and self.logarithms is not None and cells.nu is not None:
-            g = device.drift.apply(g, cells.nu, self._logarithm(), device.g_max)
+        g, drifts = cells.g, self.slope is not None or self.before is not None
+        if device.drift is not None and drifts and cells.nu is not None:
+            g = device.drift.apply(g, cells.nu, device.drift.logarithm(self._seconds()), device.g_max)
         if self.q is not None and self.deviation is not None:
             now = self.deviation if self.moment is None else self.deviation + self.moment
             g = jnp.maximum(g * (1.0 + self.q * now), 0.0)
         g = g if cells.stuck is None else jnp.where(cells.stuck.mask, cells.stuck.g, g)
         return lax.optimization_barrier(g)  # computed once, used several times
 
-    def expected_change(self, left: Array) -> Array | None:
+    def expected_change(self, device: Device, left: Array) -> Array | None:
         """Change in µS that typical drift will bring in the iterations that are left; None for none.
 
         As far as a controller knows: from the targets, from when it pulsed a device, and to first order.
         """
-        return None if self.slope is None else self.slope * (self._logarithm(left) - self._logarithm())
+        if self.slope is None or device.drift is None:
+            return None
+        now, then = device.drift.logarithm(self._seconds()), device.drift.logarithm(self._seconds(left))
+        return self.slope * (then - now)
 
-    def age_in_seconds(self) -> Array | None:
-        """Seconds since the last pulse; None where iterations take no time to speak of."""
-        return None if self.seconds is None else self.age * self.seconds
-
-    def _logarithm(self, more: Array | float = 0.0) -> Array:
-        assert self.logarithms is not None
-        return self.logarithms[(self.age + more).astype(jnp.int32)]
+    def _seconds(self, more: Array | float = 0.0) -> Array:
+        """Since a device was written, ``more`` iterations from now."""
+        passed = (self.age + more) * (0.0 if self.seconds is None else self.seconds)
+        return passed if self.before is None else passed + self.before

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 
 from crossjax._numerics import ratio
 from crossjax._pytree import check_choice, check_count, check_range, spec, static
 from crossjax._random import named, numbered
-from crossjax.circuits.converters import ColumnSpread
 from crossjax.devices.noise import FlickerNoise
-from crossjax.programming.core import AnyCore, SimulatedCore, iterate
+from crossjax.programming.core import Programmable
 from crossjax.programming.history import Spent, Sums, measure
-from crossjax.programming.methods import inputs, power
-from crossjax.tiles.mvm import conduct
+from crossjax.programming.methods import power
 
 
 @spec
@@ -78,21 +75,21 @@ class GDP:
         if self.patience is not None:
             check_count(self, "patience")
 
-    def run(self, key: Array, core: AnyCore, weights: Array, loudest: Array) -> tuple[AnyCore, Sums]:
+    def run(self, key: Array, core: Programmable, weights: Array, loudest: Array) -> tuple[Programmable, Sums]:
         """See `Method.run`."""
         core, first = core.write(named(key, "first"), weights)
         quiet = jnp.minimum(loudest, self.drive)
         average, dead = self._average(core, weights), self._dead_zone(core, weights) + core.rounding(weights)
 
         def draw(k: Array | int) -> Array:
-            return inputs(numbered(named(key, "inputs"), k), core, self.batch, weights.shape[0], quiet)
+            return core.inputs(numbered(named(key, "inputs"), k), self.batch, weights.shape[0], quiet)
 
-        def step(core: AnyCore, state: _State, key: Array, k: Array) -> tuple[AnyCore, _State, Sums]:
+        def step(core: Programmable, state: _State, key: Array, k: Array) -> tuple[Programmable, _State, Sums]:
             x, wanted = state.inputs, state.inputs @ weights
             residual = core.mvm(named(key, "mvm"), x) - wanted
             energy, error2 = power(x)[:, None], power(residual)
             left = self.iterations - 1 - k
-            estimate = ratio(self._gradient(core, x, residual, weights), energy) + core.expected_change(left)
+            estimate = ratio(core.pull_back(x, residual, weights, self.gradient), energy) + core.expected_change(left)
 
             count = state.seen + 1
             mean = state.mean + (estimate - state.mean) * average.gain[count]
@@ -116,14 +113,14 @@ class GDP:
 
         zero, infinite = jnp.zeros_like(weights), jnp.asarray(jnp.inf, weights.dtype)
         start = _State(zero, zero.astype(jnp.int32), infinite, infinite, jnp.zeros((), jnp.int32), draw(0))
-        core, _, sums = iterate(step, core, start, key, self.iterations, reads=self.batch, seconds=self.seconds)
+        core, _, sums = core.repeat(step, start, key, self.iterations, reads=self.batch, seconds=self.seconds)
         return core, sums
 
-    def _dead_zone(self, core: AnyCore, weights: Array) -> Array:
+    def _dead_zone(self, core: Programmable, weights: Array) -> Array:
         sigma = core.write_noise(weights)
         return self.dead_zone * jnp.cbrt(sigma * jnp.mean(sigma * sigma))
 
-    def _average(self, core: AnyCore, weights: Array) -> _Average:
+    def _average(self, core: Programmable, weights: Array) -> _Average:
         """Weights of the estimates since a pulse, and how far their mean is to be trusted.
 
         1/f noise is small at first and grows: with it, the n-th estimate counts 1/√n, which is close to the best
@@ -142,11 +139,6 @@ class GDP:
             table(share / total), table(np.cumsum(share**2) / total**2), table(flicker),
             core.flicker_noise(weights) ** 2, jnp.asarray(moment, weights.dtype),
         )  # fmt: skip
-
-    def _gradient(self, core: AnyCore, x: Array, residual: Array, weights: Array) -> Array:
-        if self.gradient == "outer" or not isinstance(core, SimulatedCore):
-            return lax.optimization_barrier(x.T) @ residual  # transposing first makes the product a third faster
-        return model_gradient(core, x, residual, weights)
 
 
 class _Average(NamedTuple):
@@ -175,22 +167,3 @@ class _State(NamedTuple):
     best: Array
     waited: Array
     inputs: Array
-
-
-def model_gradient(core: SimulatedCore, x: Array, residual: Array, weights: Array) -> Array:
-    """Xᵀ diag(∂y/∂sum) (Ŷ − Y): the residual pulled back through converters and wires, at the wanted weights."""
-    adc = core.tile.adc
-    if core.tile.subtract == "digital" or (adc is None and core.tile.wires is None):
-        return x.T @ residual
-    columns = jax.tree.map(lambda a: a[0], core.columns)
-    device, cell = core.tile.device, core.tile.cell
-
-    def outputs(w: Array) -> Array:
-        if core.tile.wires is not None:  # what the network makes of these weights
-            g = cell.encode(w, device.g_min, device.g_max)
-            w = conduct(core.tile, g[:, None, None], core.shape)[0][0, :, 0, 0]
-        y = x @ w
-        return y if adc is None else adc.convert(adc.distort(y, ColumnSpread() if columns is None else columns))
-
-    _, pull = jax.vjp(outputs, weights)
-    return pull(residual)[0]

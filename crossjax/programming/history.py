@@ -11,7 +11,7 @@ from jax import Array
 
 from crossjax._numerics import relative, safe_sqrt
 from crossjax._pytree import spec
-from crossjax.programming.core import AnyCore, SimulatedCore
+from crossjax.programming.core import Programmable
 
 
 @spec
@@ -58,7 +58,7 @@ class Sums:
     cells: Array
 
 
-def measure(core: AnyCore, errors: tuple[Array, Array] | None, target: Array, spent: Spent, done: Array) -> Sums:
+def measure(core: Programmable, errors: tuple[Array, Array] | None, target: Array, spent: Spent, done: Array) -> Sums:
     """The sums of one iteration on one tile.
 
     Args:
@@ -68,7 +68,7 @@ def measure(core: AnyCore, errors: tuple[Array, Array] | None, target: Array, sp
         spent: what the iteration cost.
         done: which weights the method considers done (r, c).
     """
-    weights, used = core.weights(), core.used if isinstance(core, SimulatedCore) else None
+    weights, used = core.weights(), core.mask()
     weight = jnp.ones_like(target) if used is None else used.astype(target.dtype)
     miss = jnp.full_like(target, jnp.nan) if weights is None else jnp.where(weight > 0, weights - target, 0.0)
     spent = Spent(jnp.asarray(spent.pulses), *(jnp.asarray(a, target.dtype) for a in spent[1:]))

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from crossjax._pytree import check_choice, check_count, check_range, spec, static
-from crossjax._random import named, split
-from crossjax.programming.core import AnyCore, Instrument, SimulatedCore, iterate
+from crossjax._random import named
+from crossjax.programming.core import Programmable
 from crossjax.programming.history import Spent, Sums, measure
 from crossjax.programming.methods import probe
 
@@ -55,52 +52,24 @@ class Iterative:
         check_range(self, "seconds", low=0, strict=True)
         check_choice(self, "verify", ("mvm", "cell"))
 
-    def run(self, key: Array, core: AnyCore, weights: Array, loudest: Array) -> tuple[AnyCore, Sums]:
+    def run(self, key: Array, core: Programmable, weights: Array, loudest: Array) -> tuple[Programmable, Sums]:
         """See `Method.run`."""
-        self._check_core(core)
+        tolerance = jnp.maximum(self.tolerance, 1e-6)
+        integration = core.integration(self.integration, self.reads, tolerance)
         core, first = core.write(named(key, "first"), weights)
-        integration = self.counted(core)
         enough = self.tolerance + core.rounding(weights)
         mvms = integration * self.reads * weights.shape[0]
 
-        def step(core: AnyCore, done: Array, key: Array, k: Array) -> tuple[AnyCore, Array, Sums]:
-            error = self.read(named(key, "verify"), core, weights.shape[0], integration) - weights
-            error = error + core.expected_change(self.iterations - 1.0 - k)
+        def step(core: Programmable, done: Array, key: Array, k: Array) -> tuple[Programmable, Array, Sums]:
+            read = core.verify(named(key, "verify"), weights.shape[0], self.reads, integration, self.verify)
+            error = read - weights + core.expected_change(self.iterations - 1.0 - k)
             inside = jnp.abs(error) <= enough
             done = (done | inside) if self.keep else inside
             core, pulses = core.pulse(named(key, "pulse"), jnp.where(done, 0.0, -self.step * error))
             spent = Spent(pulses + jnp.where(k == 0, first, 0), mvms, self.reads * weights.size)
             return core, done, measure(core, probe(key, core, weights, loudest), weights, spent, done)
 
-        core, _, sums = iterate(
-            step, core, jnp.zeros(weights.shape, bool), key, self.iterations,
-            reads=mvms, seconds=self.seconds,
-        )  # fmt: skip
+        core, _, sums = core.repeat(
+            step, jnp.zeros(weights.shape, bool), key, self.iterations, reads=mvms, seconds=self.seconds
+        )
         return core, sums
-
-    def _check_core(self, core: AnyCore) -> None:
-        if isinstance(core, Instrument):
-            if self.verify == "cell":
-                raise ValueError("an instrument shows its outputs only: use Iterative(verify='mvm')")
-            if self.integration is not None:
-                raise ValueError("an instrument's MVM takes the time it takes: raise Iterative.reads, not integration")
-        elif core.tile.dac is not None and not core.tile.dac.has_zero:
-            raise ValueError(
-                "Iterative reads cells one word line at a time: the DAC needs a level at 0 (2 bits or more)"
-            )
-
-    def counted(self, core: AnyCore) -> Array:
-        """How many times longer than an MVM one read of a cell counts."""
-        if self.integration is not None or isinstance(core, Instrument):
-            return jnp.asarray(1.0 if self.integration is None else self.integration)
-        tolerance = jnp.maximum(self.tolerance, 1e-6)
-        fine = core.level / (0.5 * tolerance)
-        quiet = (core.output_noise / (0.5 * tolerance)) ** 2 / self.reads
-        return lax.stop_gradient(jnp.maximum(jnp.maximum(fine, quiet), 1.0))
-
-    def read(self, key: Array, core: AnyCore, rows: int, integration: Array | float = 1.0) -> Array:
-        """Mean of several reads of every weight, (r, c)."""
-        if self.verify == "cell" and isinstance(core, SimulatedCore):
-            one = partial(core.read_cells, integration=integration)
-            return jnp.mean(jax.vmap(one)(split(key, self.reads)), axis=0)
-        return core.verify(key, rows, self.reads, integration)

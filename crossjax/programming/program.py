@@ -19,14 +19,28 @@ from crossjax._numerics import at_least_single, relative_error
 from crossjax._pytree import replace, strong
 from crossjax._random import named, split
 from crossjax.circuits.converters import ColumnSpread
-from crossjax.devices.device import DeviceState
-from crossjax.programming.core import Core, Instrument, SimulatedCore
+from crossjax.devices.device import Device, DeviceState
+from crossjax.programming.core import Core
 from crossjax.programming.gdp import GDP
 from crossjax.programming.history import History, Sums, merge
+from crossjax.programming.instrument import Instrument
 from crossjax.programming.iterative import Iterative
 from crossjax.programming.methods import Method, OneShot
-from crossjax.tiles.mvm import as_inputs, mvm, reading, remember
-from crossjax.tiles.tile import Chip, Reading, Tile, blank, check_weights, drive, normalise, scales, test_inputs
+from crossjax.programming.simulated import SimulatedCore
+from crossjax.tiles.mvm import as_inputs, mvm, reading, remembered
+from crossjax.tiles.tile import (
+    Chip,
+    Reading,
+    Tile,
+    blank,
+    check_age,
+    check_chip,
+    check_weights,
+    drive,
+    normalise,
+    scales,
+    test_inputs,
+)
 
 METHODS: dict[str, type] = {"one-shot": OneShot, "iterative": Iterative, "gdp": GDP}
 
@@ -44,8 +58,17 @@ def method(name: str) -> Method:
 
 
 @door
-def program(key: Array, tile: Tile, weights: Array | np.ndarray, method: Method = OneShot()) -> tuple[Chip, History]:
-    """Build a chip for ``weights`` and program it.
+def program(
+    key: Array,
+    tile: Tile,
+    weights: Array | np.ndarray,
+    method: Method = OneShot(),
+    *,
+    chip: Chip | None = None,
+    t: Array | float = 0.0,
+    count: bool = False,
+) -> tuple[Chip, History]:
+    """Build a chip for ``weights`` and program it; or program one again, after a year, say.
 
     The matrix is cut into tiles; every tile is programmed on its own, through its own converters, all at once.
     A population: ``jax.vmap(lambda k: program(k, tile, weights, method))(jax.random.split(key, 256))``.
@@ -55,26 +78,42 @@ def program(key: Array, tile: Tile, weights: Array | np.ndarray, method: Method 
         tile: the hardware.
         weights: (rows = inputs, cols = outputs), any size.
         method: `OneShot`, `Iterative`, `GDP`, or your own.
+        chip: one to go on from, its devices as they are at ``t``: methods that look pulse only what has drifted away,
+            and what gets no pulse goes on drifting.
+        t: seconds after the first read of ``chip`` at which its programming begins.
+        count: whether the pulses of every device are counted (``chip.cells.pulses``); an old chip goes on as it did.
 
     Returns:
-        The programmed chip, its first read (t = 0) being now, and the history of its programming.
+        The programmed chip, and the history of its programming. A new chip's first read (t = 0) is now; an old one
+        keeps its clock, and ``chip.time`` says when it was ready.
 
     Raises:
-        ValueError: for weights that are not a finite, non-empty matrix.
+        ValueError: for weights that are not a finite matrix, an old chip of another shape or that is kept for reading
+            only, or a time before it was written last.
         TypeError: if ``method`` is not an instance of a spec (your own: decorate it with `crossjax.spec`).
     """
     w = check_weights(weights)
     _check_method(method)
     tile = strong(tile)
-    chip, deviation, sums = _write(key, tile, w, strong(method))
+    if chip is None:
+        made, deviation, sums = _write(key, tile, w, strong(method), None, None, count)
+        moment = strong(0.0)
+    else:
+        check_chip(tile, chip)
+        check_age(chip, t)
+        if w.shape != chip.shape:
+            raise ValueError(f"weights must have the chip's shape {chip.shape}, got {w.shape}")
+        Device.believed(chip.cells)
+        made, deviation, sums = _write(key, tile, w, strong(method), replace(chip, reference=None), strong(t), count)
+        moment = made.time
     history = merge(sums, (0, 1))
     if not (tile.compensated or sums.error2 is None):
-        return chip, history
-    first = reading(named(key, "first read"), tile, chip, strong(0.0))
+        return made, history
+    first = reading(named(key, "first read"), tile, made, moment)
     if sums.error2 is None:
         error = mvm_error(named(key, "probe"), tile, first, w, vectors=128)
         history = replace(history, mvm_error=jnp.expand_dims(error, 0))
-    return remember(named(key, "reference"), tile, chip, first, deviation), history
+    return remembered(named(key, "reference"), tile, made, first, deviation, moment), history
 
 
 def _check_method(method: Method) -> None:
@@ -82,8 +121,10 @@ def _check_method(method: Method) -> None:
         raise TypeError(f"method must be a spec such as cx.GDP() (an instance, not the class), got {method!r}")
 
 
-@jax.jit
-def _write(key: Array, tile: Tile, w: Array, method: Method) -> tuple[Chip, Array, Sums]:
+@partial(jax.jit, static_argnums=6)
+def _write(
+    key: Array, tile: Tile, w: Array, method: Method, chip: Chip | None, begin: Array | None, count: bool
+) -> tuple[Chip, Array, Sums]:
     """The chip before its first read, the deviation of its calibration inputs, and what the method reports."""
     grid = tile.grid((w.shape[0], w.shape[1]))
     w = grid.cut(w)
@@ -92,20 +133,27 @@ def _write(key: Array, tile: Tile, w: Array, method: Method) -> tuple[Chip, Arra
     loudest, deviation = (drive(tile, w / scale[..., None, :], wanted) for wanted in (10.0, 1 / 3))
     used = grid.mask() if grid.padded else None
 
-    def one(at: tuple[Array, Array, Array, Array, Array | None]) -> tuple[DeviceState, ColumnSpread | None, Sums]:
-        key, w, scale, loudest, used = at
-        cells, columns = blank(named(key, "chip"), tile, (r, c))
-        g = jnp.full(cells.g.shape, tile.device.g_min, w.dtype)
-        start = SimulatedCore(tile, cells, g, columns, used)
-        core, sums = method.run(named(key, "method"), start, w / scale, loudest)
-        assert isinstance(core, SimulatedCore)
-        cells = tile.device.settle(named(key, "settle"), core.cells)
-        return replace(cells, memory=None), columns, sums  # the write circuit's memory is not read
+    def one(at: tuple[Any, ...]) -> tuple[DeviceState, ColumnSpread | None, Sums]:
+        key, w, scale, loudest, used, old = at
+        cells, columns = blank(named(key, "chip"), tile, (r, c), count=count) if old is None else old
+        core = SimulatedCore(tile, cells, columns, used, begin=begin)
+        core, sums = method.run(named(key, "method"), core, w / scale, loudest)
+        return core.cells, core.columns, sums
 
-    keys = split(key, down * across).reshape(down, across)
-    tiles = keys, w, scale, jnp.broadcast_to(loudest[..., 0], (down, across)), used
+    keys, old = split(key, down * across).reshape(down, across), None if chip is None else _tiles(chip)
+    tiles = keys, w, scale, jnp.broadcast_to(loudest[..., 0], (down, across)), used, old
     cells, columns, sums = _of_all_tiles(one, tiles, (down, across), r * c)
-    return Chip(cells, scale, columns, None, (grid.rows, grid.cols), tile.hardware), deviation, sums
+    ready = jnp.zeros(()) if begin is None else begin
+    if begin is not None and cells.written is not None:
+        ready = jnp.maximum(begin, jnp.max(cells.written))
+    shape = grid.rows, grid.cols
+    return Chip(cells, scale, columns, None, ready, shape, tile.hardware), deviation, sums
+
+
+def _tiles(chip: Chip) -> tuple[DeviceState, ColumnSpread | None]:
+    """Devices (down, across, devices, …) and converters (down, across, lines, …) of a chip."""
+    cells = jax.tree.map(lambda a: jnp.moveaxis(a, 0, 2), chip.cells)
+    return cells, jax.tree.map(lambda a: a.swapaxes(1, 2), chip.columns)
 
 
 AT_ONCE = 2**21  # weights: of more than 32 tiles of 256 × 256, a part at a time, so that memory is that of a part

@@ -21,7 +21,7 @@ from crossjax._random import named, normal
 from crossjax.circuits.converters import ColumnSpread
 from crossjax.circuits.wires import StaticDrop
 from crossjax.devices.device import DeviceState
-from crossjax.tiles.tile import Chip, Reading, Reference, Tile, check_chip, test_inputs
+from crossjax.tiles.tile import Chip, Reading, Reference, Tile, check_age, check_chip, fitting, test_inputs
 
 
 def as_inputs(x: Array | np.ndarray, shape: tuple[int, int]) -> Array:
@@ -229,7 +229,7 @@ def mvm(key: Array, tile: Tile, chip: Chip | Reading, x: Array, t: Array | float
     """
     check_chip(tile, chip)
     x = as_inputs(x, chip.shape)
-    now = chip if isinstance(chip, Reading) else reading(key, tile, chip, t)
+    now = chip if isinstance(chip, Reading) else read(key, tile, chip, t)
     return multiply(key, strong(tile), now, x)
 
 
@@ -278,6 +278,7 @@ def read(key: Array, tile: Tile, chip: Chip, t: Array | float = 0.0) -> Reading:
         ValueError: for a negative or non-finite time, or a chip that was made for another kind of tile.
     """
     check_chip(tile, chip)
+    check_age(chip, t)
     return reading(key, tile, chip, t)
 
 
@@ -332,21 +333,37 @@ def drift_factor(key: Array, tile: Tile, reading: Reading, reference: Reference,
 
     now = _calibration_sums(key, tile, reading, reference.drive)
     alpha = ratio(signal(reference.sums), signal(now), 1.0)
-    return alpha if tile.reference == "ideal" else jnp.where(t == 0, 1.0, alpha)
+    return alpha if tile.reference == "ideal" else jnp.where(t == reference.time, 1.0, alpha)
 
 
-def remember(key: Array, tile: Tile, chip: Chip, first: Reading, deviation: Array) -> Chip:
-    """The chip with what drift compensation is to compare with, if it drifts and is compensated.
+@door
+def remember(key: Array, tile: Tile, chip: Chip, t: Array | float = 0.0) -> Chip:
+    """The chip with what its drift compensation is to compare with from now on: what it conducts at ``t``.
 
-    ``first`` is its first reading, ``deviation`` that of the calibration inputs (`crossjax.tiles.tile.drive`).
+    `crossjax.program` does it at the end; after a `crossjax.write` it is up to you, as it takes calibration MVMs.
+
+    Raises:
+        ValueError: for a time before the chip was written last, or a chip of another kind of tile.
     """
+    check_chip(tile, chip)
+    check_age(chip, t)
+    tile, chip = strong(tile), replace(chip, reference=None)
+    first = reading(named(key, "first read"), tile, chip, t)
+    lines = first.w.transpose(2, 0, 3, 1, 4)
+    return remembered(named(key, "reference"), tile, chip, first, fitting(tile, lines), t)
+
+
+def remembered(
+    key: Array, tile: Tile, chip: Chip, first: Reading, deviation: Array, t: Array | float = 0.0
+) -> Chip:
+    """See `remember`; ``first`` is the reading at ``t``, ``deviation`` that of the calibration inputs."""
     if not tile.compensated:
         return chip
     if tile.reference == "ideal":
         sums = _ideal_reference(tile, chip.cells.g, chip.shape, deviation)
     else:
         sums = _first_reference(key, tile, first, deviation)
-    return replace(chip, reference=Reference(sums, deviation))
+    return replace(chip, reference=Reference(sums, deviation, jnp.asarray(t, sums.dtype)))
 
 
 @jax.jit
@@ -368,6 +385,7 @@ def weights_at(key: Array, tile: Tile, chip: Chip, t: Array | float = 0.0) -> Ar
         ValueError: for a negative or non-finite time, or a chip that was made for another kind of tile.
     """
     check_chip(tile, chip)
+    check_age(chip, t)
     return _weights(strong(tile), reading(key, tile, chip, t))
 
 

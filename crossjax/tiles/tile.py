@@ -1,9 +1,9 @@
 """Tiles: the specification of a crossbar, the chip that is built from it, and what the chip conducts.
 
-    Tile ──start──► Chip (RESET) ──programming──► Chip ──read(t)──► Reading ──mvm(x)──► y
+    Tile ──build──► Chip ──write──► Chip ──read(t)──► Reading ──mvm(x)──► y
 
 A `Tile` says what the hardware is, a `Chip` what one piece of it holds, a `Reading` what it conducts at one
-moment. What is computed with them is in `mvm.py`.
+moment. What is computed with them is in `writing.py` and `mvm.py`.
 """
 
 from __future__ import annotations
@@ -129,24 +129,27 @@ class Reference:
     """What drift compensation remembers of the day the chip was programmed.
 
     Attributes:
-        sums: bit-line sums of the calibration inputs at t = 0, with the noise of that one measurement, before the
+        sums: bit-line sums of the calibration inputs on that day, with the noise of that one measurement, before the
             converters, (down, vectors, lines, across, c'): the converters in use look at them and at today's alike.
         drive: standard deviation of the calibration inputs, in full inputs, (down, 1, 1).
+        time: seconds after the chip's first read.
     """
 
     sums: Array
     drive: Array
+    time: Array
 
 
 @spec
 class Chip:
-    """A programmed matrix on its tiles.
+    """A matrix on its tiles. Its clock counts seconds from its first read.
 
     Attributes:
         cells: the devices, (devices, down, across, r, c').
         scale: weight that a normalised weight of 1 stands for, (down, across, 1 or c).
         columns: the converters' spread, (down, lines, across, c').
         reference: for drift compensation; None without.
+        time: when it was written last.
         shape: (rows, cols) of the matrix.
         hardware: kinds of the parts that it has, see `Tile.hardware`.
     """
@@ -155,8 +158,13 @@ class Chip:
     scale: Array
     columns: ColumnSpread | None
     reference: Reference | None
+    time: Array
     shape: tuple[int, int] = static()
     hardware: tuple[str, ...] = static()
+
+    def readable(self) -> Chip:
+        """The chip without what only a next write would look at, in half the memory."""
+        return replace(self, cells=self.cells.readable())
 
 
 @spec
@@ -233,6 +241,11 @@ def check_chip(tile: Tile, chip: Chip | Reading) -> None:
         )
 
 
+def check_age(chip: Chip, t: Array | float) -> None:
+    """Raise ``ValueError`` for a time at which the chip was still to be written."""
+    ensure(lambda t, last: t >= last, "t must not be before the time at which the chip was written last", t, chip.time)
+
+
 def _other_hardware(tile: Tile, chip: Chip) -> list[str]:
     found = [f"{a}, the tile {b}" for a, b in zip(chip.hardware, tile.hardware, strict=True) if a != b]
     if not tile.compensated:  # as it is for a chip whose reference was taken away
@@ -268,14 +281,16 @@ def scales(tile: Tile, w: Array) -> Array:
     return jnp.where(scale == 0, 1.0, scale)
 
 
-def blank(key: Array, tile: Tile, shape: tuple[int, int]) -> tuple[DeviceState, ColumnSpread | None]:
+def blank(
+    key: Array, tile: Tile, shape: tuple[int, int], *, count: bool = False
+) -> tuple[DeviceState, ColumnSpread | None]:
     """One tile fresh from RESET with room for (r, c) weights: devices (devices, r, c'), converters (lines, c').
 
-    Draws what is fixed for the life of the chip: faults, cells, converters.
+    Draws what is fixed for the life of the chip: faults, cells, converters. ``count``: whether pulses are counted.
     """
     r, c = shape
     wide = c + tile.cell.extra_columns
-    cells = tile.written.reset(named(key, "devices"), (tile.cell.devices, r, wide))
+    cells = tile.written.reset(named(key, "devices"), (tile.cell.devices, r, wide), count=count)
     lines = (tile.cell.devices, wide) if tile.subtract == "digital" else (1, c)
     return cells, None if tile.adc is None else tile.adc.draw(named(key, "adc"), lines)
 
@@ -293,9 +308,13 @@ def drive(tile: Tile, w: Array, wanted: float = 1 / 3) -> Array:
 
     Four standard deviations of the largest output of the normalised weights ``w`` fit the ADC's range.
     """
+    return fitting(tile, ideal_lines(tile, w), wanted)
+
+
+def fitting(tile: Tile, lines: Array, wanted: float = 1 / 3) -> Array:
+    """See `drive`; for normalised conductances of lines (lines, down, across, r, c')."""
     if tile.adc is None:
-        return jnp.full((w.shape[0], 1, 1), wanted, w.dtype)
-    lines = ideal_lines(tile, w)
+        return jnp.full((lines.shape[1], 1, 1), wanted, lines.dtype)
     largest = jnp.max(safe_sqrt(jnp.sum(lines * lines, axis=-2)), axis=(0, 2, 3))[:, None, None]
     return jnp.minimum(wanted, ratio(jnp.asarray(tile.adc.range / 4.0), largest, wanted))
 

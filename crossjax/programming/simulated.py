@@ -1,0 +1,301 @@
+"""One tile of a simulated chip as the core that a programming method talks to."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from crossjax._numerics import safe_sqrt
+from crossjax._pytree import replace, spec
+from crossjax._random import named, normal, split
+from crossjax.circuits.converters import ColumnSpread
+from crossjax.devices.device import DeviceState
+from crossjax.programming.clock import Clock
+from crossjax.programming.core import State, Step
+from crossjax.tiles.cells import deviation
+from crossjax.tiles.mvm import conduct, forward, line_sums, line_variance
+from crossjax.tiles.tile import Reading, Tile, test_inputs
+from crossjax.tiles.writing import programmed, pulsed, sent
+
+
+@spec
+class SimulatedCore:
+    """A `Programmable` view of one tile of a chip, all state explicit.
+
+    Attributes:
+        tile: the hardware.
+        cells: its devices, (devices, r, c').
+        columns: converter spread, (lines, c').
+        used: which weights (r, c) exist; None if all do.
+        clock: 1/f noise and drift while programming; None for neither.
+        begin: seconds after the chip's first read at which programming begins; None for fresh devices.
+    """
+
+    tile: Tile
+    cells: DeviceState
+    columns: ColumnSpread | None = None
+    used: Array | None = None
+    clock: Clock | None = None
+    begin: Array | None = None
+
+    # ------------------------------------------------------------------------------ multiply and read
+
+    def inputs(self, key: Array, batch: int, rows: int, deviation: Array | float) -> Array:
+        """See `Programmable.inputs`: Gaussian, on the DAC's levels."""
+        return test_inputs(key, self.tile, (batch, rows), jnp.asarray(deviation))
+
+    def mvm(self, key: Array, x: Array) -> Array:
+        """See `Programmable.mvm`.
+
+        One batch takes ``batch`` reads: what the devices' 1/f noise does meanwhile is noise of every output, with
+        the mean square of the inputs for that of each vector.
+        """
+        extra = self._flicker_variance(x.shape[0])
+        if extra is not None:
+            extra = line_sums(jnp.mean(x * x, axis=0)[None, None], extra)
+        return self._outputs(key, self.tile, self.reading(), x, extra)
+
+    def backward(self, key: Array, d: Array) -> Array:
+        """See `Programmable.backward`: the array driven from its bit lines.
+
+        By converters like those of the columns, without a spread of their own; the devices of a cell are subtracted
+        before them. A linear network of resistors is reciprocal: with wires the map is the transposed one.
+        """
+        tile = replace(self.tile, subtract="analog")
+        now = replace(self, tile=tile).reading()
+        turned = Reading(
+            now.w.transpose(0, 4, 2, 3, 1), None if now.variance is None else now.variance.transpose(0, 4, 2, 3, 1),
+            now.scale, None, (self.shape[1], self.shape[0]),
+        )  # fmt: skip
+        return forward(key, tile, turned, d[None])[0, :, 0]
+
+    def verify(self, key: Array, rows: int, reads: int, integration: Array | float, how: str) -> Array:
+        """See `Programmable.verify`.
+
+        The ADC's levels are finer by the integration time (its counter counts on), the variance of the output noise
+        smaller. The reads are spread over the iteration; 1/f noise that changes meanwhile is averaged like them.
+        """
+        if how == "cell":
+            return jnp.mean(jax.vmap(lambda k: self.read_cells(k, integration))(split(key, reads)), axis=0)
+        tile, reading = self.tile, self.reading()
+        if tile.dac is not None and not tile.dac.has_zero:
+            raise ValueError("cells are read one word line at a time: the DAC needs a level at 0 (2 bits or more)")
+        if tile.noise is not None:
+            tile = replace(tile, noise=tile.noise / integration**0.5)
+        if reading.variance is not None:
+            reading = replace(reading, variance=reading.variance / integration)
+        if tile.adc is not None:
+            tile = replace(tile, adc=replace(tile.adc, integration=integration))
+        extra = self._flicker_variance(reads * rows)
+        if extra is not None:  # a line at a time: its devices are the outputs
+            extra = jnp.tile(extra, (1, reads, 1, 1, 1))
+        lines = jnp.tile(jnp.eye(rows), (reads, 1))
+        return jnp.mean(self._outputs(key, tile, reading, lines, extra).reshape(reads, rows, -1), axis=0)
+
+    def read_cells(self, key: Array, integration: Array | float = 1.0) -> Array:
+        """One read of every cell on its own (r, c), by the ADC but past the lines and the columns' gains."""
+        device, adc = self.tile.device, self.tile.adc
+        w = self.tile.cell.decode(self.conductances(), device.g_min, device.g_max)
+        if self.tile.noise is not None:
+            w = w + self.tile.noise / integration**0.5 * normal(named(key, "cells"), w.shape, w.dtype)
+        return w if adc is None else replace(adc, integration=jnp.asarray(integration)).convert(w)
+
+    def integration(self, wanted: float | None, reads: int, tolerance: Array) -> Array:
+        """See `Programmable.integration`: a level, and the noise of the mean, are to be half of the tolerance."""
+        if wanted is not None:
+            return jnp.asarray(wanted)
+        level = 0.0 if self.tile.adc is None else self.tile.adc.step
+        quiet = (self._output_noise() / (0.5 * tolerance)) ** 2 / reads
+        return lax.stop_gradient(jnp.maximum(jnp.maximum(level / (0.5 * tolerance), quiet), 1.0))
+
+    def pull_back(self, x: Array, residual: Array, weights: Array, how: str) -> Array:
+        """See `Programmable.pull_back`; lines that are digitised one by one use the outer product."""
+        adc, device, cell = self.tile.adc, self.tile.device, self.tile.cell
+        known = self.tile.subtract == "digital" or (adc is None and self.tile.wires is None)
+        if how == "outer" or known:
+            return lax.optimization_barrier(x.T) @ residual  # transposing first makes the product a third faster
+        columns = jax.tree.map(lambda a: a[0], self.columns)
+
+        def outputs(w: Array) -> Array:
+            if self.tile.wires is not None:  # what the network makes of these weights
+                g = cell.encode(w, device.g_min, device.g_max)
+                w = conduct(self.tile, g[:, None, None], self.shape)[0][0, :, 0, 0]
+            y = x @ w
+            return y if adc is None else adc.convert(adc.distort(y, ColumnSpread() if columns is None else columns))
+
+        _, pull = jax.vjp(outputs, weights)
+        return pull(residual)[0]
+
+    def _outputs(self, key: Array, tile: Tile, reading: Reading, x: Array, extra: Array | None) -> Array:
+        y = forward(key, tile, reading, x[None], extra=extra)[0, :, 0]
+        return y if self.used is None else jnp.where(jnp.any(self.used, axis=0), y, 0.0)
+
+    def _flicker_variance(self, reads: int) -> Array | None:
+        """Variance (1, r, lines, 1, c') of every line in one of ``reads`` reads: 1/f noise faster than all of them."""
+        if self.clock is None or self.clock.q is None or reads < 2:
+            return None
+        sigma = self.clock.q * self.cells.g
+        sigma = sigma if self.used is None else jnp.where(self.cells_used(), sigma, 0.0)
+        return line_variance(self.tile, (sigma * sigma)[:, None, None], self.shape) * math.log(reads)
+
+    def _output_noise(self) -> Array:
+        """Standard deviation of the noise of one MVM's output, a single full weight on its line, in weight units."""
+        device, cell = self.tile.device, self.tile.cell
+        variance = jnp.asarray(0.0 if self.tile.noise is None else self.tile.noise**2)
+        read = device.read_variance(cell.encode(jnp.ones((1, 1)), device.g_min, device.g_max))
+        if read is not None:
+            variance = variance + cell.variance(read, device.g_min, device.g_max)[0, 0]
+        return safe_sqrt(variance)
+
+    # ------------------------------------------------------------------------------------------ write
+
+    def pulse(self, key: Array, change: Array) -> tuple[SimulatedCore, Array]:
+        """See `Programmable.pulse`."""
+        change = change if self.used is None else jnp.where(self.used, change, 0.0)
+        return self._written(*pulsed(key, self.tile, self.cells, change))
+
+    def write(self, key: Array, weights: Array) -> tuple[SimulatedCore, Array]:
+        """See `Programmable.write`.
+
+        Drift exponents belong to these targets: they are what the controller wants, whatever it requests later.
+        """
+        device, target = self.tile.written, self.tile.targets(weights)
+        cells = device.aim(named(key, "aim"), self.cells, target)
+        goal = target if self.used is None else jnp.where(self.cells_used(), target, device.believed(cells))
+        return self._written(*sent(key, device, cells, goal))
+
+    def program(self, key: Array, weights: Array) -> tuple[SimulatedCore, Array]:
+        """See `Programmable.program`."""
+        cells, pulses = programmed(key, self.tile, self.cells, weights)
+        core, _ = self._written(cells, pulses)
+        return core, jnp.sum(jnp.where(self.cells_used(), pulses, 0))
+
+    def exact(self, key: Array, weights: Array) -> SimulatedCore:
+        """See `Programmable.exact`."""
+        target = self.tile.targets(weights)
+        cells = self.tile.written.aim(named(key, "aim"), self.cells, target)
+        return self._written(replace(cells, g=target, target=target), jnp.ones(target.shape, jnp.int32))[0]
+
+    def _written(self, cells: DeviceState, pulses: Array) -> tuple[SimulatedCore, Array]:
+        clock = None if self.clock is None else self.clock.pulsed(pulses > 0)
+        if self.clock is None and self.begin is not None and cells.written is not None:
+            cells = replace(cells, written=jnp.where(pulses > 0, self.begin, cells.written))
+        return replace(self, cells=cells, clock=clock), jnp.sum(pulses)
+
+    # ----------------------------------------------------------------------------------- time goes on
+
+    def repeat(
+        self, step: Step[State], state: State, key: Array, count: int, *, reads: Array | float = 1.0,
+        seconds: Array | float | None = None,
+    ) -> tuple[SimulatedCore, State, Any]:  # fmt: skip
+        """See `Programmable.repeat`: one scan, the devices fluctuating and drifting from one iteration to the next."""
+        clock, keys = named(key, "clock"), split(named(key, "iterations"), count)
+
+        def body(carry: tuple[SimulatedCore, State], at: tuple[Array, Array]) -> tuple[Any, Any]:
+            core, state, record = step(carry[0]._ticked(clock, at[1], reads), carry[1], *at)
+            return (core, state), record
+
+        begun = replace(self, clock=self._started(named(key, "begin"), count, seconds))
+        (core, state), history = lax.scan(body, (begun, state), (keys, jnp.arange(count)))
+        return core._stopped(count), state, history
+
+    def _started(self, key: Array, count: int, seconds: Array | float | None) -> Clock:
+        device = self.tile.device
+        clock = Clock.start(device, device.believed(self.cells), count, seconds)
+        if self.begin is None or self.cells.written is None:
+            return clock
+        return clock.of_old(key, device, self.begin - self.cells.written)
+
+    def _ticked(self, key: Array, k: Array, reads: Array | float) -> SimulatedCore:
+        return self if self.clock is None else replace(self, clock=self.clock.tick(key, self.tile.device, k, reads))
+
+    def _stopped(self, count: int) -> SimulatedCore:
+        """After so many iterations: the devices remember when they were written."""
+        clock, cells = self.clock, self.cells
+        if clock is not None and cells.written is not None:
+            ago = clock.age * (0.0 if clock.seconds is None else clock.seconds)
+            if self.begin is None:
+                written = -ago  # the first read, t = 0, is now
+            else:
+                end = self.begin + count * (0.0 if clock.seconds is None else clock.seconds)
+                written = jnp.where(clock.age < count, end - ago, cells.written)
+            cells = replace(cells, written=written)
+        return replace(self, clock=None, cells=cells)
+
+    def conductances(self) -> Array:
+        """What the devices conduct at this moment of their programming (devices, r, c'), µS."""
+        return self.cells.g if self.clock is None else self.clock.conductances(self.tile.device, self.cells)
+
+    def expected_change(self, left: Array) -> Array | float:
+        """See `Programmable.expected_change`."""
+        change = None if self.clock is None else self.clock.expected_change(self.tile.device, left)
+        device = self.tile.device
+        return 0.0 if change is None else self.tile.cell.decode(change, device.g_min, device.g_max)
+
+    def reading(self) -> Reading:
+        """What the core conducts at this moment of its programming."""
+        g = self.conductances()
+        g = g if self.used is None else jnp.where(self.cells_used(), g, 0.0)
+        w, variance = conduct(self.tile, g[:, None, None], self.shape)
+        if self.used is not None:
+            off = ~self.cells_used()[None, :, None, None, : w.shape[-1]]
+            w = jnp.where(off, 0.0, w)
+            variance = None if variance is None else jnp.where(off, 0.0, variance)
+        columns = jax.tree.map(lambda a: a[None, :, None], self.columns)
+        return Reading(w, variance, jnp.ones((1, 1, 1), w.dtype), columns, self.shape)
+
+    # -------------------------------------------------------------------------- what is known of the core
+
+    def write_noise(self, weights: Array) -> Array:
+        """See `Programmable.write_noise`."""
+        device, cell = self.tile.device, self.tile.cell
+        g = cell.encode(weights, device.g_min, device.g_max)
+        sigma = jnp.where(g > device.g_min, device.write_deviation(g), 0.0)  # the idle half of a pair is not pulsed
+        return deviation(cell, sigma, device.g_min, device.g_max)
+
+    def rounding(self, weights: Array) -> Array | float:
+        """See `Programmable.rounding`."""
+        device = self.tile.device
+        if self.tile.states is None:
+            return 0.0
+        return jnp.abs(self.tile.cell.decode(self.tile.targets(weights), device.g_min, device.g_max) - weights)
+
+    @property
+    def flickers(self) -> bool:
+        """See `Programmable.flickers`."""
+        return self.tile.device.flicker is not None
+
+    def flicker_noise(self, weights: Array) -> Array:
+        """See `Programmable.flicker_noise`."""
+        device, cell = self.tile.device, self.tile.cell
+        if device.flicker is None:
+            return jnp.zeros_like(weights)
+        g = cell.encode(weights, device.g_min, device.g_max)
+        return deviation(cell, device.flicker.q(g / device.g_max) * g, device.g_min, device.g_max)
+
+    def moment_noise(self, seconds: Array | float | None, reads: Array | float) -> Array | float:
+        """See `Programmable.moment_noise`."""
+        flicker = self.tile.device.flicker
+        return 0.0 if flicker is None or seconds is None else flicker.between(seconds, reads)
+
+    def weights(self) -> Array:
+        """See `Programmable.weights`."""
+        return self.tile.cell.decode(self.cells.g, self.tile.device.g_min, self.tile.device.g_max)
+
+    def mask(self) -> Array | None:
+        """See `Programmable.mask`."""
+        return self.used
+
+    def cells_used(self) -> Array:
+        """Which cells (r, c') carry devices that are used, the reference column included."""
+        used = jnp.ones(self.shape, bool) if self.used is None else self.used
+        return jnp.concatenate([used, *[used[:, :1]] * self.tile.cell.extra_columns], axis=1)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(r, c)."""
+        return self.cells.g.shape[-2], self.cells.g.shape[-1] - self.tile.cell.extra_columns
