@@ -11,8 +11,6 @@ from jax import lax
 
 import crossjax as cx
 from crossjax.programming import SimulatedCore, method
-from crossjax.programming.core import iterate
-from crossjax.programming.gdp import model_gradient
 
 pytestmark = pytest.mark.slow
 
@@ -163,7 +161,7 @@ def flickering(n=4000, **clock):
     tile = cx.Tile(n, 1, device=cx.Device(g_max=20.0, flicker=noise), compensation=None)
     state = tile.device.reset(jax.random.key(0), (2, n, 1))
     target = jnp.stack([jnp.full((n, 1), 10.0), jnp.zeros((n, 1))])
-    core = SimulatedCore(tile, cx.replace(state, g=target), target, None)
+    core = SimulatedCore(tile, cx.replace(state, g=target, target=target))
     return core, 0.01
 
 
@@ -177,7 +175,7 @@ def deviations(core, count, reads=1.0, seconds=None, pulse_at=None):
             core, _ = core.pulse(key, jnp.broadcast_to(change, core.shape))
         return core, state, seen
 
-    return np.asarray(iterate(step, core, jnp.zeros(()), jax.random.key(5), count, reads=reads, seconds=seconds)[2])
+    return np.asarray(core.repeat(step, jnp.zeros(()), jax.random.key(5), count, reads=reads, seconds=seconds)[2])
 
 
 def test_1_f_noise_while_programming_grows_as_the_law_says_and_is_correlated():
@@ -213,11 +211,12 @@ def test_without_seconds_nothing_drifts_and_with_them_the_chip_remembers_when_it
     w = WEIGHTS["gaussian"][:32, :32]
     quick, _ = cx.program(key, tile, w, cx.GDP(iterations=20, batch=64, seconds=None))
     slow, _ = cx.program(key, tile, w, cx.GDP(iterations=20, batch=64, seconds=60.0))
-    assert quick.cells.age is None
-    assert 0 <= float(slow.cells.age.min()) and float(slow.cells.age.max()) == 20 * 60.0
+    assert not quick.cells.written.any()
+    ago = -slow.cells.written
+    assert 0 <= float(ago.min()) and float(ago.max()) == 20 * 60.0
     still = cx.replace(tile, **{"device.flicker": None}).device
     at_zero = still.at(key, slow.cells, 0.0)
-    np.testing.assert_allclose(at_zero, slow.cells.g * (1 + slow.cells.age / 300.0) ** -slow.cells.nu, rtol=1e-5)
+    np.testing.assert_allclose(at_zero, slow.cells.g * (1 + ago / 300.0) ** -slow.cells.nu, rtol=1e-5)
 
 
 # ------------------------------------------------------------------------------------------------- the methods
@@ -227,12 +226,12 @@ def test_model_gradient_leaves_out_saturated_outputs_and_knows_the_gain(key):
     """For a batch in which half of the outputs saturate: no gradient from those, the column's gain on the others."""
     tile = cx.Tile(8, 2, adc=cx.ADC(bits=None, range=1.0, gain=0.1))
     g = jnp.zeros((2, 8, 2))
-    core = SimulatedCore(tile, tile.device.reset(key, g.shape), g, tile.adc.draw(key, (1, 2)))
+    core = SimulatedCore(tile, tile.device.reset(key, g.shape), tile.adc.draw(key, (1, 2)))
     w = jnp.full((8, 2), 0.5)
     x = jnp.stack([jnp.ones(8), jnp.full(8, 0.1)])  # outputs 4 (saturated) and 0.4
-    gradient = model_gradient(core, x, jnp.ones((2, 2)), w)
+    gradient = core.pull_back(x, jnp.ones((2, 2)), w, "vjp")
     np.testing.assert_allclose(gradient, jnp.broadcast_to(0.1 * core.columns.gain, (8, 2)), rtol=1e-5)
-    plain = cx.GDP()._gradient(core, x, jnp.ones((2, 2)), w)
+    plain = core.pull_back(x, jnp.ones((2, 2)), w, "outer")
     np.testing.assert_allclose(plain, 1.1, rtol=1e-5)
 
 
@@ -405,16 +404,15 @@ def test_bad_hyper_parameters_are_refused(make, message):
         make()
 
 
-def test_iterate_runs_instruments_and_simulations_by_the_same_step(key):
+def test_a_simulation_repeats_a_step(key):
     tile = cx.Tile(4, 4)
-    g = jnp.zeros((2, 4, 4))
-    core = SimulatedCore(tile, tile.device.reset(key, g.shape), g, None)
+    core = SimulatedCore(tile, tile.device.reset(key, (2, 4, 4)))
 
     def step(core, state, key, k):
         core, pulses = core.pulse(key, jnp.full((4, 4), 0.1))
         return core, state + pulses, {"weight": core.weights().mean()}
 
-    core, total, record = iterate(step, core, jnp.zeros((), jnp.int32), key, 3)
+    core, total, record = core.repeat(step, jnp.zeros((), jnp.int32), key, 3)
     np.testing.assert_allclose(record["weight"], [0.1, 0.2, 0.3], rtol=1e-5)
     assert int(total) == 3 * 16
 

@@ -7,7 +7,7 @@ import pytest
 
 import crossjax as cx
 from crossjax.devices.noise import ByPulses
-from crossjax.devices.writes import MeltQuench, Rewrite, SetPulses
+from crossjax.devices import MeltQuench, Rewrite, SetPulses
 from crossjax.tiles.injection import imagine
 
 W = jax.random.normal(jax.random.key(0), (16, 16))
@@ -16,7 +16,7 @@ CASES = {
     "one shot": (cx.OneShot(), cx.Device(g_max=20.0), cx.bit_slices(1, 1), 1, {0.0, 20.0}),
     "exact": (cx.Exact(), THREE, cx.Pairs(), 2, {2.0, 11.0, 20.0}),
     "iterative": (cx.Iterative(iterations=6, reads=1), THREE, cx.Pairs(), 2, {2.0, 11.0, 20.0}),
-    "gdp": (cx.GDP(iterations=6, batch=64), THREE, cx.SharedReference(), 1, {2.0, 11.0, 20.0}),
+    "gdp": (cx.GDP(iterations=6, batch=512), THREE, cx.SharedReference(), 1, {2.0, 11.0, 20.0}),
 }
 
 
