@@ -31,7 +31,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jax.custom_derivatives import linear_call
 
 LEAF = 8  # devices along each side of a leaf, at most
 ORDER = {"across": "LTBR", "down": "TLRB"}  # of the ports of a map, by the way of the next join
@@ -137,7 +136,7 @@ def _leaves_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tupl
     current = jnp.tensordot(beyond.astype(g.dtype), g.reshape(-1, 1, *batch) * voltage, 1) + ends.astype(g.dtype)
     seen = _leaves_first(jnp.concatenate([voltage, current]))
     change = jnp.concatenate([sign * d.reshape(-1, *batch) for sign, d in zip((1, -1, -1), tangents, strict=True)])
-    back = np.repeat([[1.0], [-1.0], [1.0], [-1.0]], [m, n, m, n], axis=0).astype(g.dtype)
+    back = jnp.asarray(np.repeat([[1.0], [-1.0], [1.0], [-1.0]], [m, n, m, n], axis=0), g.dtype)
     change = jnp.swapaxes(seen, -1, -2) @ (jnp.moveaxis(change, 0, -1)[..., None] * seen)
     return _leaves_first(maps), back * change
 
@@ -234,11 +233,14 @@ def _inverse_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, 
 
 
 def _permuted(maps: Array, order: np.ndarray) -> Array:
-    """Maps with their ports in another order; the transposed map is again a gather, which JAX does not know."""
+    """Maps with their ports in another order, as the solution of a system, whose transpose is a gather again."""
 
     def take(order: np.ndarray, maps: Array) -> Array:
         for axis in (-2, -1):
             maps = jnp.take(maps, order, axis, mode="clip", unique_indices=True)
         return maps
 
-    return linear_call(lambda _, x: take(order, x), lambda _, x: take(np.argsort(order), x), (), maps)
+    back = np.argsort(order)
+    return lax.custom_linear_solve(
+        lambda x: take(back, x), maps, lambda _, x: take(order, x), lambda _, x: take(back, x)
+    )
