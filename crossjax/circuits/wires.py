@@ -30,7 +30,7 @@ from jax.typing import ArrayLike
 from crossjax._checks import as_array, ensure_range, is_traced
 from crossjax._kinds import door
 from crossjax._pytree import check_choice, check_range, spec, static
-from crossjax.circuits import grow, nodal, star
+from crossjax.circuits import nodal, star
 from crossjax.circuits.laws import CubicLaw, SinhLaw
 from crossjax.circuits.lines import (
     DRIVES,
@@ -167,10 +167,9 @@ def _effective(g: Array, net: Network, flip: tuple[bool, bool], how: str) -> Arr
 
 def _merged(g: Array, net: Network) -> Array:
     """The map of lines that are whole, in the orientation of the drawing."""
-    by = grow if max(g.shape) <= grow.LARGEST else star
     if net.right is None and net.top is None:
-        return by.conductance_map(g, net.word, net.bit)
-    (m, n), block = g.shape, by.block_map(g, net.word, net.bit)
+        return star.conductance_map(g, net.word, net.bit)
+    (m, n), block = g.shape, star.block_map(g, net.word, net.bit)
     left, bottom = slice(0, m), slice(2 * m + n, None)
     # unknown: current leaving on the right, current entering at the top; conditions at those ends, V on all rows
     inner = block[m : 2 * m + n, m : 2 * m + n]
