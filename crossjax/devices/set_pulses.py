@@ -17,8 +17,8 @@ class SetPulses:
 
     Per SET pulse ``P ← P e^(−1/τ)`` and ``Δg ~ N(a₀ + a₁ g + a₂ P, (b₀ + b₁ g + b₂ P)²)``, g clipped to
     [g_low, g_max]; RESET leaves g_low (1 ± reset_spread) and P = 1. The controller counts pulses, so that it knows P;
-    of g it knows the mean curve. Upwards it sends as many SET pulses as the mean curve needs from where it believes the
-    device to be; downwards a RESET, and the SET pulses that lead back to the goal.
+    of g it knows the mean curve. Upwards it sends as many SET pulses as that needs from where it believes the device to
+    be; downwards a RESET, and the SET pulses that lead back to the goal.
 
     Attributes:
         mean: (a₀, a₁, a₂): µS, 1, µS.
@@ -45,9 +45,11 @@ class SetPulses:
 
     # ------------------------------------------------------------------------------------ the device
 
-    def start(self, key: Array, shape: tuple[int, ...], g_min: Scalar, g_max: Scalar) -> tuple[Array, Array, Array]:
-        """See `Write.start`: conductance after RESET, and P = 1, which both know."""
-        return self.reset(named(key, "reset"), shape), jnp.ones(shape), jnp.ones(shape)
+    def start(
+        self, key: Array, shape: tuple[int, ...], g_min: Scalar, g_max: Scalar
+    ) -> tuple[Array, Array, tuple[Array, Array]]:
+        """See `Write.start`: conductance after RESET and P = 1; the controller knows the mean of both."""
+        return self.reset(named(key, "reset"), shape), jnp.ones(shape), (jnp.full(shape, self.g_low), jnp.ones(shape))
 
     def reset(self, key: Array, shape: tuple[int, ...]) -> Array:
         """Conductance (µS) after a RESET pulse."""
@@ -79,10 +81,14 @@ class SetPulses:
 
     # -------------------------------------------------------------------------------- its controller
 
-    def plan(self, target: Array, known: Array, goal: Array, g_min: Scalar, g_max: Scalar) -> Plan:
-        """See `Write.plan`: as many pulses as bring the mean curve nearest to the goal; P is what it knows."""
-        down, goal = goal < target, clip_inside(goal, self.g_low, g_max)
-        start = jnp.where(down, self.g_low, target), jnp.where(down, 1.0, known)
+    def plan(self, target: Array, known: tuple[Array, Array], goal: Array, g_min: Scalar, g_max: Scalar) -> Plan:
+        """See `Write.plan`: as many pulses as bring the mean curve nearest to the goal.
+
+        It keeps P and where the mean curve has got to; what is less than half a pulse is kept for the next request.
+        """
+        goal = clip_inside(goal, self.g_low, g_max)
+        down = (goal < target) & (goal < known[0])
+        start = jnp.where(down, self.g_low, known[0]), jnp.where(down, 1.0, known[1])
 
         def step(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Array]:
             g, p = carry
@@ -91,9 +97,9 @@ class SetPulses:
             worth = 0.5 * (g + after) < goal  # never again, once it is not
             return (jnp.where(worth, after, g), jnp.where(worth, faded, p)), worth
 
-        (believed, p), worth = lax.scan(step, start, None, length=self.max_pulses)
+        known, worth = lax.scan(step, start, None, length=self.max_pulses)
         count = jnp.sum(worth, axis=0, dtype=jnp.int32)
-        return Plan((down, count), count + down.astype(jnp.int32), believed, p)
+        return Plan((down, count), count + down.astype(jnp.int32), goal, known)
 
     def deviation(self, g: Array, g_max: Scalar) -> Array:
         """See `Write.deviation`: the spread of one late SET pulse (P = 0)."""

@@ -52,9 +52,7 @@ class Write(Protocol):
         """Devices that have just been RESET: conductances, what they remember, and what a controller knows of it."""
         ...
 
-    def respond(
-        self, key: Array, memory: Any, g: Array, drive: Any, g_min: Scalar, g_max: Scalar
-    ) -> tuple[Array, Any]:
+    def respond(self, key: Array, memory: Any, g: Array, drive: Any, g_min: Scalar, g_max: Scalar) -> tuple[Array, Any]:
         """The device law: conductance and memory after ``drive``."""
         ...
 
@@ -155,9 +153,7 @@ class Stepped:
         g, memory, known = self.write.start(key, shape, g_min, g_max)
         return nearest_state(g, self.states, g_min, g_max), memory, known
 
-    def respond(
-        self, key: Array, memory: Any, g: Array, drive: Any, g_min: Scalar, g_max: Scalar
-    ) -> tuple[Array, Any]:
+    def respond(self, key: Array, memory: Any, g: Array, drive: Any, g_min: Scalar, g_max: Scalar) -> tuple[Array, Any]:
         """See `Write.respond`."""
         error = getattr(self.write, "error", None)
         exact: Any = self.write if error is None else replace(self.write, error=None)

@@ -353,9 +353,7 @@ def remember(key: Array, tile: Tile, chip: Chip, t: Array | float = 0.0) -> Chip
     return remembered(named(key, "reference"), tile, chip, first, fitting(tile, lines), t)
 
 
-def remembered(
-    key: Array, tile: Tile, chip: Chip, first: Reading, deviation: Array, t: Array | float = 0.0
-) -> Chip:
+def remembered(key: Array, tile: Tile, chip: Chip, first: Reading, deviation: Array, t: Array | float = 0.0) -> Chip:
     """See `remember`; ``first`` is the reading at ``t``, ``deviation`` that of the calibration inputs."""
     if not tile.compensated:
         return chip

@@ -27,9 +27,7 @@ from crossjax.tiles.tile import Chip, Tile, blank, check_age, check_chip
 
 
 @door
-def build(
-    key: Array, tile: Tile, shape: tuple[int, int], *, scale: Array | float = 1.0, count: bool = False
-) -> Chip:
+def build(key: Array, tile: Tile, shape: tuple[int, int], *, scale: Array | float = 1.0, count: bool = False) -> Chip:
     """A chip with room for a matrix, its devices fresh from RESET.
 
     Args:
