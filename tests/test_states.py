@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import crossjax as cx
-from crossjax.devices.noise import ByPulses
 from crossjax.devices import MeltQuench, Rewrite, SetPulses
+from crossjax.devices.noise import ByPulses
 from crossjax.tiles.injection import imagine
 
 W = jax.random.normal(jax.random.key(0), (16, 16))
