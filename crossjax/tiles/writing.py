@@ -114,10 +114,19 @@ def write(
         raise ValueError(f"{name} must have the chip's shape {chip.shape}, got {wanted.shape}")
     ensure(is_finite, f"{name} must be finite", wanted)
     check_age(chip, t)
-    mask = None if where is None else jnp.broadcast_to(jnp.asarray(where, bool), chip.shape)
     send = _changed if target is None else _targeted
-    cells, pulses = send(key, strong(tile), chip, wanted.astype(chip.scale.dtype), mask, strong(t))
+    cells, pulses = send(key, strong(tile), chip, wanted.astype(chip.scale.dtype), _mask(where, chip.shape), strong(t))
     return replace(chip, cells=cells, reference=None, time=jnp.asarray(t, chip.time.dtype)), pulses
+
+
+def _mask(where: Array | np.ndarray | None, shape: tuple[int, int]) -> Array | None:
+    if where is None:
+        return None
+    mask = jnp.asarray(where)
+    rest = zip(mask.shape[::-1], shape[::-1], strict=False)
+    if mask.dtype != bool or mask.ndim > 2 or any(a not in (1, b) for a, b in rest):
+        raise ValueError(f"where must be booleans that broadcast to {shape}, got {mask.dtype} of shape {mask.shape}")
+    return jnp.broadcast_to(mask, shape)
 
 
 @jax.jit
