@@ -29,11 +29,11 @@ from crossjax.devices.pcm import hermes, pcm, pcm_pulsed
 from crossjax.devices.reram import reram_cmo, reram_milo, reram_wan
 from crossjax.devices.set_pulses import SetPulses
 from crossjax.devices.sonos import sonos
-from crossjax.devices.writes import OwnError, Plan, Rewrite, Write
+from crossjax.devices.writes import OwnError, Plan, Rewrite, Stepped, Write
 
 __all__ = [
     "Branches", "ByPulses", "ClippedLine", "ClippedLog", "ClippedPower", "Constant", "Device", "DeviceState", "Drift",
     "Faults", "FlickerNoise", "Law", "LogRelaxation", "MeltQuench", "OwnError", "Plan", "Polynomial", "PowerLawDrift",
-    "ProgrammingError", "ReadNoise", "Relative", "Rewrite", "Saturating", "SetPulses", "Squared", "Write", "hermes",
-    "ideal", "noisy", "pcm", "pcm_pulsed", "reram_cmo", "reram_milo", "reram_wan", "sonos",
+    "ProgrammingError", "ReadNoise", "Relative", "Rewrite", "Saturating", "SetPulses", "Squared", "Stepped", "Write",
+    "hermes", "ideal", "noisy", "pcm", "pcm_pulsed", "reram_cmo", "reram_milo", "reram_wan", "sonos",
 ]  # fmt: skip
