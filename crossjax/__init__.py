@@ -4,6 +4,18 @@
 >>> tile = cx.presets.hermes()
 >>> chip, history = cx.program(key, tile, weights, cx.GDP())
 >>> y = cx.mvm(key, tile, chip, x, t=86_400.0)
+
+What flows through it, and the rooms it passes, each once:
+
+    weights ─► program ─► method ─► core ─► write ─► controller ─► device law
+                 │        (programming)     (tiles)         (devices)
+    Tile ──build──► Chip ──write──► Chip ──read(t)──► Reading ──mvm(x)──► y
+                     ▲                │                  ▲
+                     └────────────────┘                  └── weights that are trained (nn), disturbed
+    x ─► DAC ─► lines (wires) ─► noise ─► ADC ─► scales ─► y                    (circuits, tiles)
+
+Devices and circuits know nothing of tiles, tiles nothing of methods, methods nothing of networks (`nn`), networks nothing
+of training and experiments. A key is passed to every verb, and what is random in it has a name of its own.
 """
 
 from __future__ import annotations
