@@ -14,8 +14,8 @@ What flows through it, and the rooms it passes, each once:
                      └────────────────┘                  └── weights that are trained (nn), disturbed
     x ─► DAC ─► lines (wires) ─► noise ─► ADC ─► scales ─► y                    (circuits, tiles)
 
-Devices and circuits know nothing of tiles, tiles nothing of methods, methods nothing of networks (`nn`), networks nothing
-of training and experiments. A key is passed to every verb, and what is random in it has a name of its own.
+Devices and circuits know nothing of tiles, tiles nothing of methods, methods nothing of networks (`nn`), networks
+nothing of training and experiments. A key is passed to every verb, and what is random in it has a name of its own.
 """
 
 from __future__ import annotations

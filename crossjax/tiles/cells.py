@@ -17,9 +17,8 @@ from jax import Array, lax
 
 from crossjax._kinds import door
 from crossjax._numerics import clip_inside, safe_sqrt
-from crossjax._pytree import check_choice, check_count, check_range, spec, static
-
-SPLITS = ("lsp_first", "msp_first", "equal", "one", "residual", "digits")
+from crossjax._pytree import check_choice, check_range, spec, static
+from crossjax.tiles.splits import SPLITS, Digits, Split
 
 
 class UnitCell(Protocol):
@@ -33,6 +32,11 @@ class UnitCell(Protocol):
     @property
     def extra_columns(self) -> int:
         """Columns of devices beside the weights' own."""
+        ...
+
+    @property
+    def levels(self) -> int | None:
+        """Conductance levels that its devices are written to; None for any."""
         ...
 
     def encode(self, w: Array, g_min: Array | float, g_max: Array | float) -> Array:
@@ -64,34 +68,36 @@ class UnitCell(Protocol):
 class Pairs:
     """Differential pairs of decreasing significance: w Σ F_p = Σ_p F_p (G_p⁺ − G_p⁻) / (g_max − g_min).
 
-    In a pair only one device is above g_min. How a weight is shared among pairs is the split:
-
-    * ``lsp_first``: the least significant pair as far as it goes, then the next (the default);
-    * ``msp_first``: the most significant pair as far as it goes;
-    * ``equal``: every pair the same conductance;
-    * ``one``: everything on the most significant pair;
-    * ``residual``: as msp_first, but what the most significant pairs missed when they were programmed and read
-      goes onto the next ones;
-    * ``digits``: the digits of the integer weight (bit slices), the least significant one taking the rest, which a
-      tile rounds (`Tile.targets`).
+    In a pair only one device is above g_min. How a weight is shared among pairs is the split (`splits.py`) or its name:
+    "lsp_first" (the default), "msp_first", "equal", "one", "residual".
 
     Attributes:
         factors: significance F_p of every pair, largest first. Leaves: F can be swept.
-        split: one of the above.
-        digit_levels: conductance levels of one slice, for ``digits``.
+        split: how a weight is shared among them.
     """
 
     factors: tuple[float, ...] = (1.0,)
-    split: str = static(default="lsp_first")
-    digit_levels: int = static(default=2)
+    split: Split | str = static(default="lsp_first")
 
     def _check(self) -> None:
-        check_choice(self, "split", SPLITS)
-        check_count(self, "digit_levels", low=2)
+        if isinstance(self.split, str):
+            check_choice(self, "split", tuple(SPLITS))
+        elif not callable(getattr(self.split, "shares", None)):
+            raise ValueError(f"Pairs.split must be a split or one of {', '.join(SPLITS)}, got {self.split!r}")
         check_range(self, "factors", low=0, strict=True)
         known = [f for f in self.factors if isinstance(f, float)]
         if len(known) == len(self.factors) and known != sorted(known, reverse=True):
             raise ValueError(f"Pairs.factors must go from the most significant pair down, got {self.factors}")
+
+    @property
+    def way(self) -> Split:
+        """The split, where it was given by its name too."""
+        return SPLITS[self.split] if isinstance(self.split, str) else self.split
+
+    @property
+    def levels(self) -> int | None:
+        """See `UnitCell.levels`."""
+        return self.way.levels
 
     @property
     def devices(self) -> int:
@@ -104,54 +110,36 @@ class Pairs:
         return 0
 
     @property
+    def _used(self) -> tuple[float, ...]:
+        return self.factors[: self.way.used(len(self.factors))]
+
+    @property
     def full_scale(self) -> Array | float:
         """Σ F_p of the pairs that hold weights: the conductance, in units of g_max, of a weight of 1."""
-        return self.factors[0] if self.split == "one" else sum(self.factors)
+        return sum(self._used)
 
     def shares(self, w: Array) -> list[Array]:
         """Normalised difference (G⁺ − G⁻) / (g_max − g_min) of every pair, most significant first."""
-        rest = w * self.full_scale
-        if self.split == "equal":
-            return [w for _ in self.factors]
-        if self.split == "one":
-            return [w] + [jnp.zeros_like(w) for _ in self.factors[1:]]
-        if self.split == "digits":
-            return self._digits(rest)
-        order = list(range(len(self.factors)))
-        shares: list[Array] = [rest] * len(order)
-        for p in reversed(order) if self.split == "lsp_first" else order:
-            shares[p] = clip_inside(rest / self.factors[p], -1.0, 1.0)
-            rest = rest - self.factors[p] * shares[p]
-        return shares
-
-    def _digits(self, rest: Array) -> list[Array]:
-        top = self.digit_levels - 1
-        shares = []
-        for p, factor in enumerate(self.factors[:-1]):
-            below = sum(self.factors[p + 1 :])
-            digit = jnp.ceil((jnp.abs(rest) - below) / factor * top - 1e-4)
-            shares.append(jnp.sign(rest) * jnp.clip(digit, 0, top) / top)
-            rest = rest - factor * shares[-1]
-        return [*shares, rest / self.factors[-1]]
+        shares = self.way.shares(w * self.full_scale, self._used)
+        return shares + [jnp.zeros_like(w)] * (len(self.factors) - len(shares))
 
     def rounded(self, w: Array, states: int) -> list[Array]:
         """`shares` on the levels of devices of few states; the gradient is that of the shares.
 
         Every pair is at the level nearest to its share that leaves the less significant ones no more than they hold.
         """
-        rest, top, found = w * self.full_scale, states - 1, []
-        for p, (share, factor) in enumerate(zip(self.shares(w), self.factors, strict=True)):
-            if self.split != "one" or p == 0:
-                below = sum(self.factors[p + 1 :])
-                low = jnp.ceil((rest - below) / factor * top - 1e-4)
-                high = jnp.floor((rest + below) / factor * top + 1e-4)
-                level = jnp.round(share * top)
-                level = jnp.where(low < high, jnp.clip(level, low, high), jnp.round(rest / factor * top))
-                level = jnp.clip(level, -top, top) / top
-                rest = rest - factor * level
-                share = share + lax.stop_gradient(level - share)
-            found.append(share)
-        return found
+        rest, top, found, used = w * self.full_scale, states - 1, [], self._used
+        shares = self.shares(w)
+        for p, (share, factor) in enumerate(zip(shares, used, strict=False)):
+            below = sum(used[p + 1 :])
+            low = jnp.ceil((rest - below) / factor * top - 1e-4)
+            high = jnp.floor((rest + below) / factor * top + 1e-4)
+            level = jnp.round(share * top)
+            level = jnp.where(low < high, jnp.clip(level, low, high), jnp.round(rest / factor * top))
+            level = jnp.clip(level, -top, top) / top
+            rest = rest - factor * level
+            found.append(share + lax.stop_gradient(level - share))
+        return found + shares[len(used) :]
 
     def pair(self, share: Array, g_min: Array | float, g_max: Array | float) -> Array:
         """(G⁺, G⁻) of one pair."""
@@ -171,7 +159,7 @@ class Pairs:
         """See `UnitCell.correct`: the least significant pair first, the next for what it cannot hold."""
         rest = change * self.full_scale
         pairs = []
-        for p in reversed(range(len(self.factors) if self.split != "one" else 1)):
+        for p in reversed(range(len(self._used))):
             now = (target[2 * p] - target[2 * p + 1]) / (g_max - g_min)
             then = clip_inside(now + rest / self.factors[p], -1.0, 1.0)
             rest = rest - self.factors[p] * (then - now)
@@ -206,7 +194,7 @@ def bit_slices(bits: int, slices: int) -> Pairs:
     """
     if bits < 1 or slices < 1:
         raise ValueError(f"bit slices need at least 1 bit and 1 slice, got {bits} and {slices}")
-    return Pairs(tuple(2.0 ** (bits * s) for s in reversed(range(slices))), "digits", 2**bits)
+    return Pairs(tuple(2.0 ** (bits * s) for s in reversed(range(slices))), Digits(2**bits))
 
 
 @spec
@@ -226,6 +214,11 @@ class SharedReference:
     def extra_columns(self) -> int:
         """See `UnitCell.extra_columns`: the reference."""
         return 1
+
+    @property
+    def levels(self) -> None:
+        """See `UnitCell.levels`."""
+        return None
 
     def encode(self, w: Array, g_min: Array | float, g_max: Array | float) -> Array:
         """See `UnitCell.encode`; the last column is the reference."""

@@ -67,7 +67,7 @@ class Tile:
         check_choice(self, "compensation", (None, "tile", "column"))
         check_choice(self, "reference", ("first", "ideal"))
         if isinstance(self.device, Device) and self.device.states is not None:
-            levels = self.cell.digit_levels if isinstance(self.cell, Pairs) and self.cell.split == "digits" else 2
+            levels = self.cell.levels or 2
             if (self.device.states - 1) % (levels - 1):
                 raise ValueError(
                     f"Device.states ({self.device.states}) must hold the {levels} levels of the cell's digits: "
@@ -96,8 +96,7 @@ class Tile:
     @property
     def states(self) -> int | None:
         """Conductances that a device is written to: its own states, or the levels of a digit of the cell; None: any."""
-        digits = isinstance(self.cell, Pairs) and self.cell.split == "digits"
-        return self.cell.digit_levels if digits and self.device.states is None else self.device.states  # type: ignore[attr-defined]
+        return self.cell.levels if self.device.states is None else self.device.states
 
     @property
     def written(self) -> Device:

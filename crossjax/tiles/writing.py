@@ -170,8 +170,7 @@ def programmed(
 ) -> tuple[DeviceState, Array]:
     """The devices programmed once to normalised weights (…, r, c), ``where`` that is wanted, and the pulses on each.
 
-    A cell whose split is "residual" has its pairs programmed one after the other, each for what the earlier ones
-    missed.
+    Pairs whose split says so are programmed one after the other, each for what the earlier ones missed.
     """
     device, cell, target = tile.written, tile.cell, tile.targets(weights)
     hit = jnp.ones(target.shape, bool) if where is None else _on_devices(tile, where, target.shape)
@@ -179,7 +178,7 @@ def programmed(
         cells = device.aim(named(key, "aim"), cells, target, hit)
         return sent(key, device, cells, jnp.where(hit, target, Device.believed(cells)))
     now = device.program(named(key, "program"), cells, target)
-    if isinstance(cell, Pairs) and cell.split == "residual":
+    if isinstance(cell, Pairs) and cell.way.in_turn:
         order = jnp.arange(cell.devices).reshape(-1, *[1] * (target.ndim - 1)) // 2
         for p in range(1, len(cell.factors)):  # over the few pairs of a cell
             written = jnp.where(order < p, now.g, device.g_min)
