@@ -13,6 +13,7 @@ import resource
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 
 def one(rows: int, cols: int, name: str) -> None:
@@ -49,13 +50,18 @@ def main() -> None:
     parse.add_argument("--rows", type=int, default=4096)
     parse.add_argument("--cols", type=int, default=11008)
     parse.add_argument("--methods", nargs="+", default=["one-shot", "iterative", "gdp"])
+    parse.add_argument("--out", type=Path, help="JSON file for the rows")
     parse.add_argument("--one", help=argparse.SUPPRESS)
     given = parse.parse_args()
     if given.one:
         return one(given.rows, given.cols, given.one)
+    rows = []
     for name in given.methods:
         command = [sys.executable, __file__, "--rows", str(given.rows), "--cols", str(given.cols), "--one", name]
-        print(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip().splitlines()[-1])
+        rows.append(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip().splitlines()[-1])
+        print(rows[-1])
+    if given.out:
+        given.out.write_text(json.dumps([json.loads(row) for row in rows], indent=1) + "\n")
     return None
 
 
