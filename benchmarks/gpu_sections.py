@@ -25,9 +25,9 @@ from jax import Array, lax
 import crossjax as cx
 from crossjax import report
 from crossjax._random import normal
+from crossjax.benchmarks.core import compiled, forward_tile, population_outputs, population_tile
+from crossjax.benchmarks.peers import TIMES
 from crossjax.circuits.wires import effective_conductance
-from crossjax.experiments.bench import compiled, forward_tile, population_outputs, population_tile
-from crossjax.experiments.bench_peers import TIMES
 
 
 @dataclass(frozen=True)
@@ -327,8 +327,8 @@ def train_and_follow(log: Log, options: Options) -> None:
     from flax import nnx
 
     from crossjax import images, nn, training
-    from crossjax.experiments import cifar
-    from crossjax.experiments import joshi2020 as paper
+    from crossjax.papers import cifar
+    from crossjax.papers import joshi2020 as paper
 
     class Small(nnx.Module):
         """What a ResNet is made of, once each."""

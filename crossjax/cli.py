@@ -77,7 +77,7 @@ def _bench(peers: bool = False, out: Path | None = None, force: bool = False) ->
     """
     import jax
 
-    from crossjax.experiments.bench import bench
+    from crossjax.benchmarks.core import bench
 
     jax.config.update("jax_enable_compilation_cache", False)  # compile times as a user meets them first
     bench(out, peers=peers, force=force)
@@ -114,11 +114,11 @@ def _reproduce(
     options: Any = {"data": data, "weights": weights, "chips": chips, "images": images, "steps": steps}
     options |= {"studies": studies, "seed": seed, "out": out, "force": force}
     if paper == "joshi2020":
-        from crossjax.experiments.joshi2020 import joshi2020
+        from crossjax.papers.joshi2020 import joshi2020
 
         joshi2020(preset, **options)
     else:
-        from crossjax.experiments.buchel2022 import buchel2022
+        from crossjax.papers.buchel2022 import buchel2022
 
         buchel2022(preset, **options)
 

@@ -16,8 +16,8 @@ from safetensors.numpy import save_file
 
 import crossjax as cx
 from crossjax import images, nn, store
-from crossjax.data import load_matrices
 from crossjax.experiments.program_file import program_file
+from crossjax.weight_files import load_matrices
 
 TILE = cx.replace(cx.presets.standard(8, 8), device=cx.devices.pcm())
 OTHER = cx.replace(TILE, **{"adc.bits": 4})

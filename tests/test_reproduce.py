@@ -15,7 +15,7 @@ from test_nn import torch_names
 
 import crossjax as cx
 from crossjax import images, nn
-from crossjax.experiments import buchel2022, cifar, joshi2020
+from crossjax.papers import buchel2022, cifar, joshi2020
 
 pytestmark = pytest.mark.slow
 

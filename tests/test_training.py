@@ -9,7 +9,7 @@ from flax import nnx
 
 import crossjax as cx
 from crossjax import nn, training
-from crossjax.data import digits
+from crossjax.images import digits
 from crossjax.tiles.tile import Tile
 
 pytestmark = pytest.mark.slow

@@ -14,11 +14,10 @@ from jax import Array, lax
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import crossjax as cx
-from crossjax import report
+from crossjax import plot, report
 from crossjax._random import named, seeded
-from crossjax.data import Matrices, load_matrices
-from crossjax.experiments import plots
 from crossjax.programming import Method, method
+from crossjax.weight_files import Matrices, load_matrices
 
 
 def program_file(
@@ -36,7 +35,7 @@ def program_file(
 ) -> Path:
     """Program all matrices and kernels of ``weights`` onto ``chips`` chips; returns the folder with the results.
 
-    ``layout``, ``include`` and ``exclude`` are those of `crossjax.data.load_matrices`.
+    ``layout``, ``include`` and ``exclude`` are those of `crossjax.weight_files.load_matrices`.
 
     Raises:
         ValueError: for an unknown tile or method, fewer than 1 chip, or a file that cannot be used.
@@ -126,7 +125,7 @@ def write(run: report.Run, results: dict[str, dict[str, Any]], found: Matrices, 
     skipped = found.skipped
     ideal = all(r["adc_range"] is None for r in results.values())
     run.table(
-        f"{len(results)} matrices by {plots.LABELS[method_name]} programming"
+        f"{len(results)} matrices by {plot.LABELS[method_name]} programming"
         + (f" ({len(skipped)} other tensors left out)" if skipped else "")
         + ("" if ideal else ", ADC ranges calibrated to the weights and Gaussian inputs"),
         ["matrix", "shape", "tiles", "ADC range", "MVM error", "weight error", "pulses a weight", "MVMs", "s"],
@@ -149,13 +148,13 @@ def write(run: report.Run, results: dict[str, dict[str, Any]], found: Matrices, 
     )
     for note in notes(found):
         report.console.print(note, markup=False, emoji=False)
-    figure, (axis,) = plots.new(1, width=min(max(4.6, 0.32 * len(names) + 1.5), 60.0), height=3.8)
+    figure, (axis,) = plot.new(1, width=min(max(4.6, 0.32 * len(names) + 1.5), 60.0), height=3.8)
     errors = [np.asarray(r["mvm_error"], float) for r in rows]
     axis.bar(
-        range(len(names)), [e.mean() for e in errors], yerr=[e.std() for e in errors], color=plots.COLOURS[method_name]
+        range(len(names)), [e.mean() for e in errors], yerr=[e.std() for e in errors], color=plot.COLOURS[method_name]
     )
     axis.set_xticks(range(len(names)), [_label(name) for name in names], rotation=90, fontsize=7, parse_math=False)
-    axis.set(ylabel="MVM error", title=f"{plots.LABELS[method_name]}, every matrix")
+    axis.set(ylabel="MVM error", title=f"{plot.LABELS[method_name]}, every matrix")
     run.plot("matrices", figure)
     mean = float(np.mean([e.mean() for e in errors]))
     count = sum(r["rows"] * r["cols"] for r in rows)

@@ -21,10 +21,9 @@ from jax import Array
 from rich.progress import Progress
 
 import crossjax as cx
-from crossjax import nn, report, training
+from crossjax import nn, plot, report, training
 from crossjax._random import named, seeded
-from crossjax.experiments import plots
-from crossjax.experiments.cifar import (
+from crossjax.papers.cifar import (
     COMPENSATIONS,
     IMPORTED,
     TRAINED,
@@ -249,7 +248,7 @@ def write(
 ) -> Path:
     """Table, CSV, plots, result.json and report.html."""
     both = {"direct mapping": direct, "noise-trained": noisy}
-    labels = [plots.span(t) for t in size.times]
+    labels = [plot.span(t) for t in size.times]
     base = 100 * digital[""]["none"]
     run.table(
         f"CIFAR-10 without hardware, {size.images} images, accuracy in %",
@@ -279,12 +278,12 @@ def write(
             "accuracy": [v for curves in both.values() for a in curves.values() for v in a.ravel()],
         },
     )
-    figure, axes = plots.new(2 if small is None else 4)
+    figure, axes = plot.new(2 if small is None else 4)
     for axis, (network, curves) in zip(axes, both.items(), strict=False):
         for c, a in curves.items():
-            plots.band(axis, size.times, 100 * a, label={"none": "no compensation", "gdc": "GDC", "adabs": "AdaBS"}[c])
+            plot.band(axis, size.times, 100 * a, label={"none": "no compensation", "gdc": "GDC", "adabs": "AdaBS"}[c])
         axis.axhline(base, color="k", ls=":", lw=0.8)
-        plots.time_axis(axis, size.times)
+        plot.time_axis(axis, size.times)
         axis.set(ylabel="accuracy (%)", title=network, ylim=(0, 100))
         axis.legend(loc="center left")
     if small is not None:

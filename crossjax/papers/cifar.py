@@ -19,7 +19,7 @@ from jax import Array, lax
 
 from crossjax import images, nn, training
 from crossjax._random import named
-from crossjax.data import read_tensors
+from crossjax.tensors import read_tensors
 
 COMPENSATIONS = ("none", "gdc", "adabs")
 YEAR = 365 * 86400.0
@@ -124,7 +124,7 @@ def published_resnet(path: Path | None) -> nn.models.ResNet:
         ValueError: if it is not such a network.
     """
     if path is None:
-        with resources.as_file(resources.files("crossjax.experiments") / "resnet20_cifar10.safetensors") as file:
+        with resources.as_file(resources.files("crossjax") / "included" / "resnet20_cifar10.safetensors") as file:
             return published_resnet(file)
     shapes = {name: tensor.shape for name, tensor in read_tensors(Path(path), (".safetensors",)).items()}
     blocks = [sum(f"res{s}.{k}.conv1.weight" in shapes for k in range(99)) for s in (1, 2, 3)]
