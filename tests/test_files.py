@@ -386,7 +386,7 @@ def test_what_is_not_multiplied_is_left_out_unless_named(tmp_path):
 
 def test_a_run_says_what_it_assumed_and_survives_any_name(tmp_path, capsys):
     np.savez(tmp_path / "net.npz", **{r"$\frac{a$": wide(8, 8), "x" * 300: wide(8, 8), "wte": wide(9, 8)})
-    out = program_file(tmp_path / "net.npz", tile="ideal", method_name="one-shot", out=tmp_path / "out")
+    out = program_file(tmp_path / "net.npz", tile="ideal", method="one-shot", out=tmp_path / "out")
     result = json.loads((out / "result.json").read_text())
     assert result["layouts"][r"$\frac{a$"] == "jax, assumed" and result["skipped"] == {
         "wte": "looked up or added, not multiplied"

@@ -188,7 +188,15 @@ def peer_rows(ours: Mapping[str, Row], theirs: Mapping[str, Mapping[str, Timing]
 
 
 def bench(out: Path | None = None, *, peers: bool = False, force: bool = False) -> Path:
-    """Run all rows, and the peers if asked; returns the folder with the results.
+    """Measure speed as ratios to the floor, in one run.
+
+    Args:
+        out: folder for the results (default runs/bench).
+        peers: also run the peers that are installed (aihwkit, aihwkit-lightning).
+        force: replace an existing folder.
+
+    Returns:
+        The folder with the results.
 
     Raises:
         ValueError: if peers are asked for and none is installed.
@@ -196,6 +204,7 @@ def bench(out: Path | None = None, *, peers: bool = False, force: bool = False) 
     """
     if peers and not installed():
         raise ValueError("no peer is installed: pip install 'crossjax[peers]' (benchmarks/README.md says how)")
+    jax.config.update("jax_enable_compilation_cache", False)  # compile times as a user meets them first
     with report.open_run("bench", out, {"peers": peers}, force=force) as run:
         rows = [forward(512), forward(1024), population(), gdp(), gdp(batch=256)]
         run.table(

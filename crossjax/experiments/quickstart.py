@@ -27,7 +27,16 @@ Params = list[tuple[Array, Array]]
 
 
 def quickstart(out: Path | None = None, *, chips: int = 8, seed: int = 0, force: bool = False) -> Path:
-    """Train a digits network, program it onto chips by every method, follow it for a year; returns the folder.
+    """Program a digits network onto HERMES chips three ways and follow it for a year.
+
+    Args:
+        out: folder for the results (default runs/quickstart).
+        chips: chips in the population.
+        seed: makes a run repeatable.
+        force: replace an existing folder.
+
+    Returns:
+        The folder with the results.
 
     Raises:
         ValueError: for fewer than 1 chip.

@@ -29,7 +29,7 @@ import crossjax as cx
 from crossjax import nn, plot, report, training
 from crossjax._random import named, seeded
 from crossjax.papers import programming_study
-from crossjax.papers.cifar import INCLUDED_RESNET9, RESNET9, Cifar, digital_accuracy, sgd, sized
+from crossjax.papers.cifar import INCLUDED_RESNET9, RESNET9, Cifar, CifarOptions, digital_accuracy, sgd
 from crossjax.programming import METHODS, Method
 from crossjax.tiles.tile import Tile
 
@@ -89,45 +89,34 @@ def hardware() -> Tile:
     return cx.replace(cx.presets.hermes(gain=0.03), **{"adc.levels": None, "adc.bits": 8})
 
 
-def buchel2022(
-    preset: str = "quick",
-    *,
-    data: Path | None = None,
-    weights: Path | None = None,
-    chips: int | None = None,
-    images: int | None = None,
-    steps: int | None = None,
-    studies: bool = True,
-    out: Path | None = None,
-    seed: int = 0,
-    force: bool = False,
-) -> Path:
-    """Run the experiment; returns the folder with its results. An interrupted run resumes.
+@dataclasses.dataclass(frozen=True)
+class Options(CifarOptions):
+    """Büchel et al. (2022).
 
-    Args:
-        weights: a ResNet-9 as `crossjax.nn.save` wrote it, instead of the included one.
+    Attributes:
+        weights: a ResNet-9 as `crossjax.nn.save` wrote it (default: one that is included).
         steps: train the network from scratch for so many batches of 128.
+        studies: the sweep of the ADC, and the study of one matrix.
+    """
+
+
+def reproduce(options: Options) -> Path:
+    """Run the experiment; returns the folder with its results. An interrupted run resumes.
 
     Raises:
         ValueError: for an unknown preset, numbers out of range, or weights of another network.
         FileNotFoundError: if the data set is not there.
     """
-    key = seeded(seed)
-    size = sized(PRESETS, preset, chips=chips, images=images)
-    if steps is not None and steps < 1:
-        raise ValueError(f"steps must be at least 1, got {steps}")
+    key, size, weights, steps = seeded(options.seed), options.sized(PRESETS), options.weights, options.steps
     included = steps is None and weights is None and size.epochs is None
-    cifar = Cifar.load(data, INCLUDED_RESNET9 if included else RESNET9, size.images)
+    cifar = Cifar.load(options.data, INCLUDED_RESNET9 if included else RESNET9, size.images)
     steps = size.epochs * (len(cifar.train[0]) // 128) if steps is None and size.epochs and weights is None else steps
-    inputs = {"preset": preset, "seed": seed, "data": cifar.digest}
-    inputs["weights"] = None if weights is None else report.file_digest(weights)
-    inputs |= dataclasses.asdict(size) | {"steps": steps, "studies": studies}
-    inputs["pipeline"] = dataclasses.asdict(cifar.pipeline)
-    with report.open_run("buchel2022", out, inputs, force=force) as run:
+    inputs = options.inputs(size, data=cifar.digest, steps=steps, pipeline=dataclasses.asdict(cifar.pipeline))
+    with report.open_run("buchel2022", options.out, inputs, force=options.force) as run:
         model = trained(run, key, cifar, weights, steps)
         digital = run.stage("digital", lambda: {"accuracy": digital_accuracy(model, cifar.test)})["accuracy"]
         analog = tuned(model, cifar)
-        settings = (BASE, *STUDIES) if studies else (BASE,)
+        settings = (BASE, *STUDIES) if options.studies else (BASE,)
         plan = [(name, s, min(FEW, size.chips) if s.few else size.chips) for s in settings for name in COMPARED]
         results: dict[tuple[str, Setting], list[dict[str, Any]]] = {}
         with Progress(console=report.console, transient=True) as progress:
@@ -142,7 +131,7 @@ def buchel2022(
                     found = run.stage(stage, lambda n=n, m=measure, s=setting: m(jax.random.fold_in(key, n), s.range))
                     results.setdefault((name, setting), []).append(found)
                     progress.advance(bar)
-        matrix = run.stage("matrix", lambda: programming_study.study(named(key, "matrix"))) if studies else None
+        matrix = run.stage("matrix", lambda: programming_study.study(named(key, "matrix"))) if options.studies else None
         return write(run, size, digital, results, analog, matrix)
 
 
