@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 
 import crossjax as cx
 from crossjax import nn, report
-from crossjax.data import load_matrices
+from crossjax.weight_files import load_matrices
 
 
 def content(tree: Any) -> Any:

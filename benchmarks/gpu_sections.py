@@ -25,9 +25,9 @@ from jax import Array, lax
 import crossjax as cx
 from crossjax import report
 from crossjax._random import normal
+from crossjax.benchmarks.core import compiled, forward_tile, population_outputs, population_tile
+from crossjax.benchmarks.peers import TIMES
 from crossjax.circuits.wires import effective_conductance
-from crossjax.experiments.bench import compiled, forward_tile, population_outputs, population_tile
-from crossjax.experiments.bench_peers import TIMES
 
 
 @dataclass(frozen=True)
@@ -327,8 +327,8 @@ def train_and_follow(log: Log, options: Options) -> None:
     from flax import nnx
 
     from crossjax import images, nn, training
-    from crossjax.experiments import cifar
-    from crossjax.experiments import joshi2020 as paper
+    from crossjax.papers import cifar
+    from crossjax.papers import joshi2020 as paper
 
     class Small(nnx.Module):
         """What a ResNet is made of, once each."""
@@ -378,22 +378,20 @@ def train_and_follow(log: Log, options: Options) -> None:
     step = max(more - warm, 1e-6) / (probe - few)
     log.row("training step, batch 128", ms=1e3 * step, images_s=128 / step, compile_s=cold - warm, start_s=warm)
 
-    measure, seconds = cifar.OverTime(analog, data, preset.times), 0.0
+    seconds = 0.0
 
     def follow(name: str, network: Any, most: float) -> None:
         """Chip after chip, while there are fewer than the paper has and less than ``most`` seconds were used."""
         nonlocal seconds
-        network = nnx.clone(network)
-        network.eval()
-        state, found, begin = nnx.split(network)[1], [], time.perf_counter()
+        measure, found, begin = cifar.OverTime(network, data, preset.times), [], time.perf_counter()
         for key in jax.random.split(jax.random.key(1), preset.chips):
             if len(found) > 1 and time.perf_counter() - begin + seconds > most:
                 log.note(f"{name}: {len(found)} chips of {preset.chips}")
                 break
             before = time.perf_counter()
-            found.append(np.asarray(measure.run(key, state)))
+            accuracies = measure(key)
+            found.append(list(accuracies.values()))
             seconds = time.perf_counter() - before  # the first one's compilation, too; then the second's alone
-            accuracies = dict(zip(cifar.COMPENSATIONS, found[-1].tolist(), strict=True))
             log.row(f"{name}, chip {len(found)}", network=name, seconds=seconds, times=list(preset.times), **accuracies)
         after = (100 * np.mean(found, axis=0)[:, preset.times.index(day)]).tolist()
         log.row(f"{name}: {len(found)} chips after a day, %", **dict(zip(cifar.COMPENSATIONS, after, strict=True)))

@@ -21,8 +21,8 @@ from flax import nnx
 
 import crossjax as cx
 from crossjax import nn, report, training
+from crossjax.benchmarks.peers import STEP, reason
 from crossjax.cli import _keep_memory
-from crossjax.experiments.bench_peers import STEP, reason
 
 TILE = cx.Tile(1024, 1024, dac=cx.DAC(range=1.0), adc=cx.ADC(range=10.0), noise=0.04, compensation=None)
 SIZES = (784, 256, 128, 10)
@@ -77,7 +77,7 @@ def compare(build: Callable[[], nnx.Module], x: jax.Array, y: jax.Array, repeats
 
 def evaluation(read_noise: bool, images: int = 1000, chips: int = 32, times: int = 5) -> dict[str, float]:
     """Seconds to evaluate a population of ResNet-20 chips at several times, and the digital network as often."""
-    from crossjax.experiments.cifar import published_resnet
+    from crossjax.papers.cifar import published_resnet
 
     model = published_resnet(None)
     x = jax.random.normal(jax.random.key(0), (images, 32, 32, 3))

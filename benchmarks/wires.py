@@ -20,9 +20,9 @@ import scipy.sparse as sparse
 import scipy.sparse.linalg as linalg
 
 from crossjax import report
+from crossjax.benchmarks.core import compiled
+from crossjax.benchmarks.peers import reason
 from crossjax.circuits.wires import effective_conductance, solve
-from crossjax.experiments.bench import compiled
-from crossjax.experiments.bench_peers import reason
 
 CACHED = """
 import jax, jax.numpy as jnp, time

@@ -27,7 +27,6 @@ from crossjax import devices, images, presets
 from crossjax._checks import checks
 from crossjax._pytree import replace, spec
 from crossjax.circuits import ADC, DAC, Wires, percentile_range, wires
-from crossjax.compensation import calibrate_ranges, typical_ranges
 from crossjax.devices import Device, Faults
 from crossjax.memory import forget_compiled
 from crossjax.population import stream
@@ -53,22 +52,24 @@ from crossjax.tiles import (
     Tile,
     bit_slices,
     build,
+    calibrate_ranges,
     mvm,
     read,
     remember,
+    typical_ranges,
     weights_at,
     write,
 )
 
 if TYPE_CHECKING:
-    from crossjax import nn, training
+    from crossjax import nn, plot, training
 
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """`nn` and `training` bring Flax and Orbax: they are imported when they are first used."""
-    if name in ("nn", "training"):
+    """`nn` and `training` bring Flax and Orbax, `plot` Matplotlib: they are imported when they are first used."""
+    if name in ("nn", "plot", "training"):
         return importlib.import_module(f"crossjax.{name}")
     raise AttributeError(f"module 'crossjax' has no attribute {name!r}")
 
@@ -103,6 +104,7 @@ __all__ = [
     "mvm_error",
     "nn",
     "percentile_range",
+    "plot",
     "presets",
     "program",
     "program_core",

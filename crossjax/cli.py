@@ -11,116 +11,20 @@ import functools
 import io
 import itertools
 import os
+import pkgutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import tyro
 
-
-def _quickstart(out: Path | None = None, chips: int = 8, seed: int = 0, force: bool = False) -> None:
-    """Program a digits network onto HERMES chips three ways and follow it for a year.
-
-    Args:
-        out: folder for the results (default runs/quickstart).
-        chips: chips in the population.
-        seed: makes a run repeatable.
-        force: replace an existing folder.
-    """
-    from crossjax.experiments.quickstart import quickstart
-
-    quickstart(out, chips=chips, seed=seed, force=force)
-
-
-def _program(
-    weights: Annotated[Path, tyro.conf.Positional],
-    tile: str = "hermes",
-    method: str = "gdp",
-    chips: int = 1,
-    layout: Literal["torch", "jax"] | None = None,
-    include: tuple[str, ...] = (),
-    exclude: tuple[str, ...] = (),
-    seed: int = 0,
-    out: Path | None = None,
-    force: bool = False,
-) -> None:
-    """Program all matrices and convolution kernels of a weight file onto chips.
-
-    Embeddings and tables that are added (positions, tokens) are left out unless --include names them.
-
-    Args:
-        weights: a .npz, .npy or .safetensors file.
-        tile: hardware: ideal, pcm, pcm_msp_lsp, hermes or standard.
-        method: gdp, iterative or one-shot.
-        chips: chips in the population.
-        layout: torch for (out, in, …) tensors, jax for (…, in, out); default: what their names tell.
-        include: regular expressions; only matrices in whose name one is found.
-        exclude: regular expressions; no matrices in whose name one is found.
-        seed: makes a run repeatable.
-        out: folder for the results (default runs/program-NAME-METHOD).
-        force: replace an existing folder.
-    """
-    from crossjax.experiments.program_file import program_file
-
-    options: Any = {"layout": layout, "include": include, "exclude": exclude, "seed": seed, "out": out, "force": force}
-    program_file(weights, tile=tile, method_name=method, chips=chips, **options)
-
-
-def _bench(peers: bool = False, out: Path | None = None, force: bool = False) -> None:
-    """Measure speed as ratios to the floor, in one run.
-
-    Args:
-        peers: also run the peers that are installed (aihwkit, aihwkit-lightning).
-        out: folder for the results (default runs/bench).
-        force: replace an existing folder.
-    """
-    import jax
-
-    from crossjax.experiments.bench import bench
-
-    jax.config.update("jax_enable_compilation_cache", False)  # compile times as a user meets them first
-    bench(out, peers=peers, force=force)
-
-
-def _reproduce(
-    paper: Annotated[Literal["joshi2020", "buchel2022"], tyro.conf.Positional],
-    preset: Literal["quick", "paper"] = "quick",
-    data: Path | None = None,
-    weights: Path | None = None,
-    chips: int | None = None,
-    images: int | None = None,
-    steps: int | None = None,
-    studies: bool = True,
-    seed: int = 0,
-    out: Path | None = None,
-    force: bool = False,
-) -> None:
-    """Reproduce a paper's experiment on its own data; an interrupted run resumes.
-
-    Args:
-        paper: joshi2020 (noise-aware training, drift, GDC, AdaBS) or buchel2022 (gradient-descent programming).
-        preset: quick (two cores, minutes) or paper (as published; wants a GPU).
-        data: folder with cifar-10-batches-py (default: the environment variable CROSSJAX_DATA).
-        weights: a trained network, .safetensors with PyTorch names (joshi2020: default a ResNet-20 that is included).
-        chips: instead of the preset's number of chips.
-        images: instead of the preset's number of test images.
-        steps: instead of the preset's number of training steps.
-        studies: joshi2020's sweep of the noise and its ablations, or buchel2022's sweep of the ADC.
-        seed: makes a run repeatable.
-        out: folder for the results (default runs/PAPER).
-        force: replace an existing folder.
-    """
-    options: Any = {"data": data, "weights": weights, "chips": chips, "images": images, "steps": steps}
-    options |= {"studies": studies, "seed": seed, "out": out, "force": force}
-    if paper == "joshi2020":
-        from crossjax.experiments.joshi2020 import joshi2020
-
-        joshi2020(preset, **options)
-    else:
-        from crossjax.experiments.buchel2022 import buchel2022
-
-        buchel2022(preset, **options)
+COMMANDS = {  # functions: their signatures are the options, their docstrings the help
+    "quickstart": "crossjax.experiments.quickstart:quickstart",
+    "program": "crossjax.experiments.program_file:program_file",
+    "reproduce": "crossjax.papers:reproduce",
+    "bench": "crossjax.benchmarks.core:bench",
+}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -141,20 +45,29 @@ def main(argv: list[str] | None = None) -> None:
 
 def _parse(argv: list[str] | None) -> Callable[[], None]:
     """The command to run, with its arguments; what is wrong with them is said in one line."""
-    commands = {"quickstart": _quickstart, "program": _program, "reproduce": _reproduce, "bench": _bench}
-    said = io.StringIO()
+    arguments, said = sys.argv[1:] if argv is None else argv, io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
             return tyro.extras.subcommand_cli_from_dict(
-                {name: _deferred(command) for name, command in commands.items()},
-                prog="crossjax", description=(__doc__ or "").split("\n")[0], args=argv,
+                {name: _deferred(command) for name, command in _commands(arguments).items()},
+                prog="crossjax", description=(__doc__ or "").split("\n")[0], args=arguments,
             )  # fmt: skip
     except SystemExit as end:
         if end.code != 2:
             raise
-    given = (sys.argv[1:] if argv is None else argv)[:1]
-    more = " ".join(["crossjax", *(name for name in given if name in commands), "--help"])
+    more = " ".join(["crossjax", *(name for name in arguments[:1] if name in COMMANDS), "--help"])
     _fail(f"{_gist(said.getvalue())} ({more} says more)")
+
+
+def _commands(arguments: list[str]) -> dict[str, Callable[..., Any]]:
+    """Every command by its name; beside the one that is given, nothing is imported for the others."""
+    from crossjax import papers
+
+    def other() -> None: ...
+
+    given = [name for name in arguments[:1] if name in COMMANDS] or COMMANDS
+    found = {name: pkgutil.resolve_name(place) if name in given else other for name, place in COMMANDS.items()}
+    return found | {"reproduce": papers.command(arguments[1:])}
 
 
 def _deferred(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:

@@ -1,6 +1,7 @@
 """Image data sets in their publishers' layouts, checked against their digests, and what networks make of the bytes.
 
-A network has one `Pipeline` from bytes to its inputs, for training, test and calibration alike.
+A network has one `Pipeline` from bytes to its inputs, for training, test and calibration alike. Small `digits` come
+with the package.
 
 A folder (``--data`` or the environment variable ``CROSSJAX_DATA``) holds what the publishers' archives unpack to:
 
@@ -18,6 +19,7 @@ import io
 import os
 import pickle
 import pickletools
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,16 @@ def fashion_mnist(folder: str | Path | None = None) -> Images:
     """Fashion-MNIST (Xiao et al., 2017), in the form of MNIST, from ``FashionMNIST/raw``; errors as `cifar10`."""
     source = "https://github.com/zalandoresearch/fashion-mnist"
     return _idx_set(folder, "FashionMNIST/raw", _FASHION, source, packed=True)
+
+
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    """1,797 handwritten digits: images (n, 64) in [0, 1] and labels (n,).
+
+    The test set of "Optical recognition of handwritten digits" (Alpaydin and Kaynak, UCI, 1998; CC BY 4.0), the one
+    that scikit-learn ships.
+    """
+    with (resources.files("crossjax") / "included" / "digits.npz").open("rb") as file, np.load(file) as d:
+        return d["images"].astype(np.float32) / 16, d["labels"].astype(np.int32)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from crossjax.experiments import bench
+from crossjax.benchmarks import core as bench
 
 NAMES = ("aihwkit", "aihwkit_lightning", "torch")
 TORCH = """

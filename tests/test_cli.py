@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,7 +89,7 @@ def test_the_same_seed_gives_the_same_result(tmp_path):
     np.save(tmp_path / "w.npy", np.random.default_rng(0).normal(size=(40, 30)))
     errors = []
     for seed, out in ((3, "a"), (3, "b"), (4, "c")):
-        program_file(tmp_path / "w.npy", method_name="one-shot", seed=seed, out=tmp_path / out)
+        program_file(tmp_path / "w.npy", method="one-shot", seed=seed, out=tmp_path / out)
         errors.append(json.loads((tmp_path / out / "result.json").read_text())["mvm_error_one_shot"])
     assert errors[0] == errors[1] != errors[2]
 
@@ -127,6 +128,8 @@ def here(tmp_path, monkeypatch):
         (["quickstart", "--seed", str(2**63)], "seed must be a whole number"),
         (["reproduce", "joshi2020", "--seed", str(2**32)], "seed must be a whole number"),
         (["reproduce", "buchel2022", "--seed", "-1"], "seed must be a whole number"),
+        (["reproduce", "buchel2022", "--chips", "0"], "chips must be at least 1"),
+        (["reproduce", "--force", "joshi2020", "--preset", "tiny"], "Expected one of ('quick', 'paper')"),
         (["reproduce", "einstein1905"], "Expected one of ('joshi2020', 'buchel2022')"),
         (["quickstart", "--chips", "-1"], "chips must be at least 1"),
         (["quickstart", "--chips", "1.5"], "--chips: not a whole number: '1.5'"),
@@ -160,7 +163,7 @@ def test_bad_input_is_one_line_from_a_process_too(tmp_path):
 def quick(here, monkeypatch):
     """A quickstart that says much and computes nothing."""
 
-    def quickstart(out, *, chips, seed, force):
+    def quickstart(out: Path | None = None, *, seed: int = 0, force: bool = False) -> None:
         with report.open_run("quickstart", out, {"seed": seed}, force=force) as run:
             for n in range(500):
                 run.table("×", ["η"], [[n]])

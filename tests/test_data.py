@@ -5,7 +5,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from crossjax import report
-from crossjax.data import as_matrix, digits, load_matrices
+from crossjax.images import digits
+from crossjax.weight_files import as_matrix, load_matrices
 
 
 def test_safetensors_are_read_in_torch_layout(tmp_path):

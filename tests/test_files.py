@@ -16,8 +16,8 @@ from safetensors.numpy import save_file
 
 import crossjax as cx
 from crossjax import images, nn, store
-from crossjax.data import load_matrices
 from crossjax.experiments.program_file import program_file
+from crossjax.weight_files import load_matrices
 
 TILE = cx.replace(cx.presets.standard(8, 8), device=cx.devices.pcm())
 OTHER = cx.replace(TILE, **{"adc.bits": 4})
@@ -386,7 +386,7 @@ def test_what_is_not_multiplied_is_left_out_unless_named(tmp_path):
 
 def test_a_run_says_what_it_assumed_and_survives_any_name(tmp_path, capsys):
     np.savez(tmp_path / "net.npz", **{r"$\frac{a$": wide(8, 8), "x" * 300: wide(8, 8), "wte": wide(9, 8)})
-    out = program_file(tmp_path / "net.npz", tile="ideal", method_name="one-shot", out=tmp_path / "out")
+    out = program_file(tmp_path / "net.npz", tile="ideal", method="one-shot", out=tmp_path / "out")
     result = json.loads((out / "result.json").read_text())
     assert result["layouts"][r"$\frac{a$"] == "jax, assumed" and result["skipped"] == {
         "wte": "looked up or added, not multiplied"

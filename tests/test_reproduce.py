@@ -15,7 +15,7 @@ from test_nn import torch_names
 
 import crossjax as cx
 from crossjax import images, nn
-from crossjax.experiments import buchel2022, cifar, joshi2020
+from crossjax.papers import buchel2022, cifar, joshi2020
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +39,7 @@ def network(tmp_path):
 
 def test_joshi2020_writes_its_figures_and_goes_on_where_it_stopped(data, network, tmp_path, monkeypatch):
     monkeypatch.setitem(joshi2020.PRESETS, "quick", dataclasses.replace(joshi2020.PRESETS["quick"], chips=2, images=40))
-    options = {"weights": network, "steps": 3, "studies": False, "out": tmp_path / "run"}
+    options = joshi2020.Options(weights=network, steps=3, studies=False, out=tmp_path / "run")
     follow, calls = cifar.OverTime.__call__, []
 
     def interrupted(self, key):
@@ -50,9 +50,9 @@ def test_joshi2020_writes_its_figures_and_goes_on_where_it_stopped(data, network
 
     monkeypatch.setattr(cifar.OverTime, "__call__", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        joshi2020.joshi2020("quick", **options)
+        joshi2020.reproduce(options)
     assert (tmp_path / "run.partial").is_dir() and not (tmp_path / "run").exists()
-    out = joshi2020.joshi2020("quick", **options)
+    out = joshi2020.reproduce(options)
     assert len(calls) == 5  # three chips were done
     assert {p.name for p in out.iterdir()} == {"result.json", "report.html", "accuracy.csv", "joshi2020.png"}
     figures = {f["name"]: f for f in json.loads((out / "result.json").read_text())["figures"]}
@@ -82,7 +82,7 @@ def test_buchel2022_compares_two_methods(data, tmp_path, monkeypatch):
     monkeypatch.setattr(buchel2022, "trained", lambda *a: included(*a) and Small(nnx.Rngs(0)))
     few = {"iterative": cx.OneShot, "gdp": cx.Exact}  # two that compile fast: what is compared is tested elsewhere
     monkeypatch.setattr(buchel2022, "METHODS", few)
-    out = buchel2022.buchel2022("quick", chips=1, images=100, studies=False, out=tmp_path / "run")
+    out = buchel2022.reproduce(buchel2022.Options(chips=1, images=100, studies=False, out=tmp_path / "run"))
     figures = {f["name"]: f["ours"] for f in json.loads((out / "result.json").read_text())["figures"]}
     assert figures["gdp_minus_iterative"] == pytest.approx(figures["accuracy_gdp"] - figures["accuracy_iterative"])
     assert 0 < figures["mvm_error_gdp"] < 1 and 0 < figures["mvm_error_iterative"] < 1
@@ -95,7 +95,8 @@ def test_an_interrupted_run_with_another_pipeline_is_not_resumed(data, network, 
 
     monkeypatch.setattr(joshi2020, "digital_accuracy", lambda *_: 0.5)
     monkeypatch.setattr(cifar.OverTime, "__call__", interrupted)
-    run = functools.partial(joshi2020.joshi2020, "quick", weights=network, studies=False, out=tmp_path / "run")
+    options = joshi2020.Options(weights=network, studies=False, out=tmp_path / "run")
+    run = functools.partial(joshi2020.reproduce, options)
     with pytest.raises(KeyboardInterrupt):
         run()
     monkeypatch.setattr(joshi2020, "IMPORTED", dataclasses.replace(cifar.IMPORTED, border=4))
@@ -141,9 +142,9 @@ def test_the_networks_that_come_with_the_package():
 
 def test_what_is_refused(network, tmp_path):
     with pytest.raises(ValueError, match="unknown preset 'tiny'; choose from quick, paper"):
-        joshi2020.joshi2020("tiny")
+        joshi2020.reproduce(joshi2020.Options("tiny"))
     with pytest.raises(ValueError, match="chips must be at least 1"):
-        buchel2022.buchel2022("quick", chips=0)
+        buchel2022.Options(chips=0)
     save_file({"conv.weight": np.ones((2, 2), np.float32)}, tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match="not a CIFAR ResNet"):
         cifar.published_resnet(tmp_path / "other.safetensors")

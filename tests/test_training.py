@@ -1,5 +1,7 @@
 """The training loop, its transformations and its checkpoints."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,7 @@ from flax import nnx
 
 import crossjax as cx
 from crossjax import nn, training
-from crossjax.data import digits
+from crossjax.images import digits
 from crossjax.tiles.tile import Tile
 
 pytestmark = pytest.mark.slow
@@ -59,6 +61,55 @@ def test_interrupted_and_resumed_is_not_interrupted(data, tmp_path):
         train(data, network(), 30, checkpoints=tmp_path / "run")
     finished = train(data, network(), 40, checkpoints=tmp_path / "run")
     same(whole.model, finished.model)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pulses:
+    """Sign-SGD: every weight moves by one noisy pulse, counted; no Optax."""
+
+    size: float = 2e-3
+
+    def init(self, model):
+        return {"pulses": jnp.zeros((), int)}
+
+    def update(self, key, model, state, x, y):
+        nn.set_key(model, key)
+        (loss, logits), slopes = nnx.value_and_grad(training.cross_entropy, has_aux=True)(model, x, y)
+
+        def pulse(w, g):
+            return w - self.size * jnp.sign(g) * (1 + 0.3 * jax.random.normal(key, w.shape))
+
+        nnx.update(model, jax.tree.map(pulse, nnx.state(model, nnx.Param), slopes))
+        return {"pulses": state["pulses"] + 1}, loss, jnp.mean(jnp.argmax(logits, -1) == y)
+
+
+def test_a_step_of_ones_own_trains_and_resumes(data, tmp_path):
+    """With an order, a bar and a guard of one's own, too: what `fit` is made of is exchanged piece by piece."""
+    shown, seen = [], []
+
+    class Bar(training.Bar):
+        def show(self, done, loss, accuracy, speed):
+            shown.append(done)
+
+    def run(steps, size=2e-3, folder="run", order=lambda key, epoch, n: np.roll(np.arange(n), epoch), **options):
+        return training.fit(
+            jax.random.key(3), network(), data, steps=steps, batch=64, checkpoints=tmp_path / folder, every=20,
+            step=Pulses(size), order=order, progress=lambda *run: Bar(*run), **options,
+        )  # fmt: skip
+
+    whole = run(120, folder="whole", guard=lambda first, losses: seen.append((first, len(losses))))
+    assert whole.accuracy[-20:].mean() > 0.85 > 0.3 > whole.accuracy[:3].mean()
+    assert shown == list(range(10, 121, 10)) and seen == [(n - 10, 10) for n in shown]
+    run(50)
+    resumed = run(120)
+    same(whole.model, resumed.model)
+    np.testing.assert_array_equal(whole.loss, resumed.loss)
+    for change, what in (({"size": 1e-3}, "step or prepare"), ({"order": training.shuffled}, "order")):
+        with pytest.raises(ValueError, match=f"with another {what}:"):
+            run(120, **change)
+    for options in ({}, {"optimiser": optax.sgd(0.1), "step": Pulses()}, {"step": Pulses(), "remat": True}):
+        with pytest.raises(ValueError, match=r"optimiser or a step, got (neither|both)|a step of your own has its own"):
+            training.fit(jax.random.key(0), network(), data, steps=1, **options)
 
 
 def test_a_damaged_checkpoint_is_named(data, tmp_path):

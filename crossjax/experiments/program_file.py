@@ -3,40 +3,54 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tyro
 from jax import Array, lax
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import crossjax as cx
-from crossjax import report
+from crossjax import plot, programming, report
 from crossjax._random import named, seeded
-from crossjax.data import Matrices, load_matrices
-from crossjax.experiments import plots
-from crossjax.programming import Method, method
+from crossjax.programming import Method
+from crossjax.weight_files import Matrices, load_matrices
 
 
 def program_file(
-    weights: Path,
+    weights: Annotated[Path, tyro.conf.Positional],
     *,
     tile: str = "hermes",
-    method_name: str = "gdp",
+    method: str = "gdp",
     chips: int = 1,
-    layout: str | None = None,
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
+    layout: Literal["torch", "jax"] | None = None,
+    include: tuple[str, ...] = (),
+    exclude: tuple[str, ...] = (),
     seed: int = 0,
     out: Path | None = None,
     force: bool = False,
 ) -> Path:
-    """Program all matrices and kernels of ``weights`` onto ``chips`` chips; returns the folder with the results.
+    """Program all matrices and convolution kernels of a weight file onto chips.
 
-    ``layout``, ``include`` and ``exclude`` are those of `crossjax.data.load_matrices`.
+    Embeddings and tables that are added (positions, tokens) are left out unless --include names them.
+
+    Args:
+        weights: a .npz, .npy or .safetensors file.
+        tile: hardware: ideal, pcm, pcm_msp_lsp, hermes or standard.
+        method: gdp, iterative or one-shot.
+        chips: chips in the population.
+        layout: torch for (out, in, …) tensors, jax for (…, in, out); default: what their names tell.
+        include: regular expressions; only matrices in whose name one is found.
+        exclude: regular expressions; no matrices in whose name one is found.
+        seed: makes a run repeatable.
+        out: folder for the results (default runs/program-NAME-METHOD).
+        force: replace an existing folder.
+
+    Returns:
+        The folder with the results.
 
     Raises:
         ValueError: for an unknown tile or method, fewer than 1 chip, or a file that cannot be used.
@@ -45,11 +59,11 @@ def program_file(
     if chips < 1:
         raise ValueError(f"chips must be at least 1, got {chips}")
     key = seeded(seed)
-    hardware, how = cx.presets.get(tile), method(method_name)
+    hardware, how = cx.presets.get(tile), programming.method(method)
     found = load_matrices(weights, layout, include=include, exclude=exclude)
-    out = Path("runs") / f"program-{Path(weights).stem}-{method_name}" if out is None else out
+    out = Path("runs") / f"program-{Path(weights).stem}-{method}" if out is None else out
     inputs = {
-        "sha256": report.file_digest(Path(weights)), "tile": tile, "method": method_name, "chips": chips,
+        "sha256": report.file_digest(Path(weights)), "tile": tile, "method": method, "chips": chips,
         "layout": layout, "include": list(include), "exclude": list(exclude), "seed": seed,
     }  # fmt: skip
     with report.open_run("program", out, inputs, recorded={"weights": str(weights)}, force=force) as run:
@@ -64,7 +78,7 @@ def program_file(
                     name, lambda name=name, w=w: program_matrix(named(key, name), hardware, w, how, chips)
                 )
                 progress.advance(bar)
-        return write(run, results, found, method_name)
+        return write(run, results, found, method)
 
 
 def program_matrix(key: Array, tile: cx.Tile, w: np.ndarray, how: Method, chips: int) -> dict[str, Any]:
@@ -121,12 +135,12 @@ def _some(names: list[str]) -> str:
     return ", ".join(map(repr, names[:6])) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
-def write(run: report.Run, results: dict[str, dict[str, Any]], found: Matrices, method_name: str) -> Path:
+def write(run: report.Run, results: dict[str, dict[str, Any]], found: Matrices, method: str) -> Path:
     """Table, CSV, plot, result.json and report.html."""
     skipped = found.skipped
     ideal = all(r["adc_range"] is None for r in results.values())
     run.table(
-        f"{len(results)} matrices by {plots.LABELS[method_name]} programming"
+        f"{len(results)} matrices by {plot.LABELS[method]} programming"
         + (f" ({len(skipped)} other tensors left out)" if skipped else "")
         + ("" if ideal else ", ADC ranges calibrated to the weights and Gaussian inputs"),
         ["matrix", "shape", "tiles", "ADC range", "MVM error", "weight error", "pulses a weight", "MVMs", "s"],
@@ -149,18 +163,16 @@ def write(run: report.Run, results: dict[str, dict[str, Any]], found: Matrices, 
     )
     for note in notes(found):
         report.console.print(note, markup=False, emoji=False)
-    figure, (axis,) = plots.new(1, width=min(max(4.6, 0.32 * len(names) + 1.5), 60.0), height=3.8)
+    figure, (axis,) = plot.new(1, width=min(max(4.6, 0.32 * len(names) + 1.5), 60.0), height=3.8)
     errors = [np.asarray(r["mvm_error"], float) for r in rows]
-    axis.bar(
-        range(len(names)), [e.mean() for e in errors], yerr=[e.std() for e in errors], color=plots.COLOURS[method_name]
-    )
+    axis.bar(range(len(names)), [e.mean() for e in errors], yerr=[e.std() for e in errors], color=plot.COLOURS[method])
     axis.set_xticks(range(len(names)), [_label(name) for name in names], rotation=90, fontsize=7, parse_math=False)
-    axis.set(ylabel="MVM error", title=f"{plots.LABELS[method_name]}, every matrix")
+    axis.set(ylabel="MVM error", title=f"{plot.LABELS[method]}, every matrix")
     run.plot("matrices", figure)
     mean = float(np.mean([e.mean() for e in errors]))
     count = sum(r["rows"] * r["cols"] for r in rows)
     devices = sum(r["devices"] for r in rows)
-    label = f"mvm_error_{method_name.replace('-', '_')}"
+    label = f"mvm_error_{method.replace('-', '_')}"
     return run.finish(
         [report.figure(label, mean), report.figure("weights", count), report.figure("devices", devices)],
         **{label: mean, "weights": count, "devices": devices, "skipped": skipped},

@@ -14,10 +14,9 @@ from jax import Array, lax
 from rich.progress import Progress
 
 import crossjax as cx
-from crossjax import report
+from crossjax import plot, report
 from crossjax._random import named, seeded
-from crossjax.data import digits
-from crossjax.experiments import plots
+from crossjax.images import digits
 from crossjax.programming import METHODS, History, Method
 
 SIZES = (64, 256, 256, 10)
@@ -28,7 +27,16 @@ Params = list[tuple[Array, Array]]
 
 
 def quickstart(out: Path | None = None, *, chips: int = 8, seed: int = 0, force: bool = False) -> Path:
-    """Train a digits network, program it onto chips by every method, follow it for a year; returns the folder.
+    """Program a digits network onto HERMES chips three ways and follow it for a year.
+
+    Args:
+        out: folder for the results (default runs/quickstart).
+        chips: chips in the population.
+        seed: makes a run repeatable.
+        force: replace an existing folder.
+
+    Returns:
+        The folder with the results.
 
     Raises:
         ValueError: for fewer than 1 chip.
@@ -50,7 +58,7 @@ def quickstart(out: Path | None = None, *, chips: int = 8, seed: int = 0, force:
         with Progress(console=report.console, transient=True) as progress:
             bar = progress.add_task("programming", total=len(METHODS))
             for name in METHODS:
-                progress.update(bar, description=f"programming {chips} chips: {plots.LABELS[name]}")
+                progress.update(bar, description=f"programming {chips} chips: {plot.LABELS[name]}")
                 results[name] = run.stage(name, lambda name=name: measure(keys, METHODS[name](), params, tiles, test))
                 progress.advance(bar)
         x = activations(params, test[0])[LAYER]
@@ -192,7 +200,7 @@ def write(run: report.Run, results: dict[str, dict[str, Any]], perfect: np.ndarr
          "accuracy at 25 s", "at 1 y"],
         [
             [
-                plots.LABELS[name], report.mean_sd(np.array(r["mvm_error"])[:, 0]), report.mean_sd(r["weight_error"]),
+                plot.LABELS[name], report.mean_sd(np.array(r["mvm_error"])[:, 0]), report.mean_sd(r["weight_error"]),
                 f"{np.mean(r['pulses']) / weights:.1f}", f"{np.mean(r['mvms']):,.0f}",
                 f"{np.mean(r['reads']) / weights:.0f}", f"{r['seconds']:.2f}",
                 *(report.mean_sd(100 * np.array(r["accuracy"])[:, k], 1) + " %" for k in (0, -1)),
@@ -213,14 +221,14 @@ def write(run: report.Run, results: dict[str, dict[str, Any]], perfect: np.ndarr
         {"iteration": range(1, depth + 1)}
         | {n: _pad(np.mean(r["history"], axis=0), depth) for n, r in results.items()},
     )
-    figure, axes = plots.new(3)
-    plots.programming(axes[0], {name: r["history"] for name, r in results.items()})
-    curves = {plots.LABELS[n]: np.array(r["mvm_error"]) for n, r in results.items()}
+    figure, axes = plot.new(3)
+    plot.programming(axes[0], {name: r["history"] for name, r in results.items()})
+    curves = {plot.LABELS[n]: np.array(r["mvm_error"]) for n, r in results.items()}
     curves["GDP, no compensation"] = np.array(results["gdp"]["mvm_error_none"])
-    plots.over_time(axes[1], times, curves, "MVM error", "Drift, with compensation")
-    curves = {plots.LABELS[n]: 100 * np.array(r["accuracy"]) for n, r in results.items()}
+    plot.over_time(axes[1], times, curves, "MVM error", "Drift, with compensation")
+    curves = {plot.LABELS[n]: 100 * np.array(r["accuracy"]) for n, r in results.items()}
     curves["GDP, no compensation"] = 100 * np.array(results["gdp"]["accuracy_none"])
-    plots.over_time(axes[2], times, curves, "accuracy (%)", "A network on the chips")
+    plot.over_time(axes[2], times, curves, "accuracy (%)", "A network on the chips")
     axes[2].axhline(100 * digital, color="k", lw=0.8, ls=":")
     axes[2].text(times[0], 100 * digital, "digital", va="bottom", fontsize=8)
     run.plot("quickstart", figure)

@@ -20,13 +20,13 @@ from crossjax._kinds import door
 from crossjax._pytree import replace
 from crossjax._random import all_named, named, numbered
 from crossjax.circuits.converters import check_percentile
-from crossjax.compensation import typical_ranges, with_ranges
 from crossjax.nn.layers import ConvTranspose, Embed
 from crossjax.nn.ops import ConvOp, EinsumOp, MatrixOp, Observed, Op
 from crossjax.nn.provable import check, refused, unfit
 from crossjax.nn.trace import follow
 from crossjax.nn.walk import Model, Place, kernel_of, layers, matrices, ops, path_name, places, received
 from crossjax.tiles.injection import Injection
+from crossjax.tiles.ranges import typical_ranges, with_ranges
 from crossjax.tiles.tile import Tile
 
 __all__ = ["account", "advance", "calibrate", "digital", "kernel_of", "layers", "matrices", "ops", "path_name",

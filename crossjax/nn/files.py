@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from crossjax.data import read_tensors
 from crossjax.nn.convert import Model, path_name
 from crossjax.nn.flatten import Shapes, channels_last, check, declared
+from crossjax.tensors import read_tensors
 
 _TORCH = {"kernel": "weight", "scale": "weight", "embedding": "weight", "mean": "running_mean", "var": "running_var"}
 

@@ -31,11 +31,11 @@ from jax.custom_derivatives import SymbolicZero
 from crossjax._numerics import at_least_single
 from crossjax._pytree import replace
 from crossjax._random import keyed_by, named, split
-from crossjax.compensation import needed_ranges
 from crossjax.tiles.conv import Window, convolve
 from crossjax.tiles.injection import Injection, imagine
 from crossjax.tiles.lookup import look_up
 from crossjax.tiles.mvm import mvm
+from crossjax.tiles.ranges import needed_ranges
 from crossjax.tiles.tile import Reading, Tile
 
 

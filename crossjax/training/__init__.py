@@ -1,12 +1,21 @@
 """Training networks that survive the noise of a chip."""
 
 from crossjax.tiles.injection import DeviceNoise, DropConnect, WeightNoise
-from crossjax.training.fit import Trained, cross_entropy, distillation, fit, make_step
+from crossjax.training.checkpoints import Checkpoints
+from crossjax.training.fit import Trained, fit, stop_at_nan
+from crossjax.training.losses import cross_entropy, distillation
+from crossjax.training.order import shuffled
+from crossjax.training.progress import Bar
+from crossjax.training.steps import GradientStep, Step, make_step
 from crossjax.training.transforms import clip_weights, ranges
 
 __all__ = [
+    "Bar",
+    "Checkpoints",
     "DeviceNoise",
     "DropConnect",
+    "GradientStep",
+    "Step",
     "Trained",
     "WeightNoise",
     "clip_weights",
@@ -15,4 +24,6 @@ __all__ = [
     "fit",
     "make_step",
     "ranges",
+    "shuffled",
+    "stop_at_nan",
 ]

@@ -54,7 +54,7 @@ class Checkpoints:
         """
         step = self.latest()
         past = self._restored(step, inputs=ocp.args.JsonRestore())["inputs"]
-        differs = [name for name, value in self.inputs.items() if past.get(name) != value]
+        differs = [name for name in self.inputs | past if past.get(name) != self.inputs.get(name)]
         if differs:
             raise ValueError(
                 f"the checkpoint of step {step} in {self.folder} is of another run, with another {', '.join(differs)}: "

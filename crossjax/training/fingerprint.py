@@ -10,41 +10,50 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 from jax import Array
 
 from crossjax.nn.ops import Hardware
 from crossjax.training.checkpoints import plain
+from crossjax.training.order import Order, shuffled
+from crossjax.training.steps import GradientStep, Step, on_batch
 
 
 def fingerprint(
-    key: Array, graph: Any, params: Any, rest: Any, data: tuple[np.ndarray, np.ndarray], batch: int,
-    optimiser: optax.GradientTransformation, loss: Callable[..., Any], prepare: Callable[..., Any] | None,
+    key: Array, graph: Any, carry: tuple[Any, Any, Any], data: tuple[np.ndarray, np.ndarray], batch: int, step: Step,
+    prepare: Callable[..., Any] | None, order: Order,
 ) -> dict[str, str]:  # fmt: skip
     """Digests of everything that a run of `crossjax.training.fit` follows from, by what it is called there.
 
     Functions are what they compute: the programs that JAX makes of the loss, of ``prepare`` and of the optimiser's
-    update, with all numbers in them, learning rates and schedules included. ``remat`` and how often a run saves itself
-    do not count.
+    update, or of the whole of another step, with all numbers in them, learning rates and schedules included; of
+    another order of the data its first epoch. ``remat`` and how often a run saves itself do not count.
     """
+    params, rest, state = carry
     x, y = (jax.ShapeDtypeStruct((batch, *a.shape[1:]), jax.dtypes.canonicalize_dtype(a.dtype)) for a in data)
-
-    def forward(params: Any, rest: Any, key: Array, x: Array, y: Array) -> Any:
-        model = nnx.merge(graph, params, rest, copy=True)
-        model.train()
-        return loss(model, x if prepare is None else prepare(key, x), y)
-
-    state = jax.eval_shape(optimiser.init, params)
     tiles = [v.get_value() for v in jax.tree.leaves(rest, is_leaf=_is_variable) if isinstance(v, Hardware)]
-    return {
+    found = {
         "key": _digest(_numbers(key)),
         "data": _digest(_numbers(data)),
         "batch": str(batch),
         "network": _digest(_shapes(params), _shapes(rest)),
         "starting numbers": _digest(_numbers(params), _numbers(rest)),
         "tile": _digest([str(jax.tree.structure(tiles))], _numbers(tiles)),
-        "optimiser": _digest(_program(optimiser.update, params, state, params), _numbers(optimiser.init(params))),
+    }
+    if order is not shuffled:
+        found["order"] = _digest(_numbers(order(key, 0, len(data[0]))))
+    if not isinstance(step, GradientStep):
+        program = _program(on_batch(graph, step, prepare), params, rest, state, key, x, y)
+        return found | {"step or prepare": _digest(program, _numbers(state))}
+    loss, update = step.loss, step.optimiser.update
+
+    def forward(params: Any, rest: Any, key: Array, x: Array, y: Array) -> Any:
+        model = nnx.merge(graph, params, rest, copy=True)
+        model.train()
+        return loss(model, x if prepare is None else prepare(key, x), y)
+
+    return found | {
+        "optimiser": _digest(_program(update, params, jax.eval_shape(lambda: state), params), _numbers(state)),
         "loss or prepare": _digest(_program(forward, params, rest, key, x, y)),
     }
 

@@ -1,11 +1,10 @@
-"""Reading what users bring: weight files of any origin as matrices a crossbar can hold."""
+"""Weight files of any origin as matrices that a crossbar can hold."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -208,13 +207,3 @@ def _matching(option: str, patterns: Sequence[str], names: Sequence[str], path: 
 def _some(names: Mapping[str, str] | Sequence[str]) -> str:
     reasons = [f"{name!r}: {names[name]}" if isinstance(names, Mapping) else repr(name) for name in names]
     return ", ".join(reasons[:6]) + (f" and {len(reasons) - 6} more" if len(reasons) > 6 else "")
-
-
-def digits() -> tuple[np.ndarray, np.ndarray]:
-    """1,797 handwritten digits: images (n, 64) in [0, 1] and labels (n,).
-
-    The test set of "Optical recognition of handwritten digits" (Alpaydin and Kaynak, UCI, 1998; CC BY 4.0), the one
-    that scikit-learn ships.
-    """
-    with resources.files("crossjax.experiments").joinpath("digits.npz").open("rb") as file, np.load(file) as d:
-        return d["images"].astype(np.float32) / 16, d["labels"].astype(np.int32)

@@ -21,20 +21,19 @@ from jax import Array
 from rich.progress import Progress
 
 import crossjax as cx
-from crossjax import nn, report, training
+from crossjax import nn, plot, report, training
 from crossjax._random import named, seeded
-from crossjax.experiments import plots
-from crossjax.experiments.cifar import (
+from crossjax.papers.cifar import (
     COMPENSATIONS,
     IMPORTED,
     TRAINED,
     YEAR,
     Cifar,
+    CifarOptions,
     OverTime,
     digital_accuracy,
     published_resnet,
     sgd,
-    sized,
 )
 from crossjax.tiles.tile import Tile
 
@@ -96,19 +95,18 @@ def hardware() -> Tile:
     return Tile(1024, 1024, device=cx.replace(cx.devices.pcm(reset_zero=True), read=None))
 
 
-def joshi2020(
-    preset: str = "quick",
-    *,
-    data: Path | None = None,
-    weights: Path | None = None,
-    chips: int | None = None,
-    images: int | None = None,
-    steps: int | None = None,
-    studies: bool = True,
-    out: Path | None = None,
-    seed: int = 0,
-    force: bool = False,
-) -> Path:
+@dataclasses.dataclass(frozen=True)
+class Options(CifarOptions):
+    """Joshi et al. (2020).
+
+    Attributes:
+        weights: a trained network, .safetensors with PyTorch names (default: a ResNet-20 that is included).
+        steps: instead of the preset's number of noise-aware training steps.
+        studies: the sweep of the noise and the ablations.
+    """
+
+
+def reproduce(options: Options) -> Path:
     """Run the experiment; returns the folder with its results. An interrupted run resumes.
 
     Raises:
@@ -116,23 +114,20 @@ def joshi2020(
         FileNotFoundError: if the data set is not there.
         FloatingPointError: if training diverges.
     """
-    key = seeded(seed)
-    size = sized(PRESETS, preset, chips=chips, images=images, steps=steps)
-    imported = size.baseline_epochs is None or weights is not None
-    cifar = Cifar.load(data, IMPORTED if imported else TRAINED, size.images)
-    inputs = {"preset": preset, "seed": seed, "data": cifar.digest}
-    inputs["weights"] = None if weights is None else report.file_digest(weights)
-    inputs |= dataclasses.asdict(size) | {"studies": studies}
-    inputs["pipelines"] = {"network": dataclasses.asdict(cifar.pipeline), "studies": dataclasses.asdict(TRAINED)}
-    with report.open_run("joshi2020", out, inputs, force=force) as run:
+    key, size = seeded(options.seed), options.sized(PRESETS)
+    imported = size.baseline_epochs is None or options.weights is not None
+    cifar = Cifar.load(options.data, IMPORTED if imported else TRAINED, size.images)
+    pipelines = {"network": dataclasses.asdict(cifar.pipeline), "studies": dataclasses.asdict(TRAINED)}
+    inputs = options.inputs(size, data=cifar.digest, pipelines=pipelines)
+    with report.open_run("joshi2020", options.out, inputs, force=options.force) as run:
         study = _Study(run, cifar, size, key)
-        model = published_resnet(weights) if imported else study.baseline()
+        model = published_resnet(options.weights) if imported else study.baseline()
         digital = {"": study.digital("", model)}
         direct = study.follow("direct", nn.to_analog(model, hardware(), report=None))
         trained = study.noise_trained(model)
         digital["_noise_trained"] = study.digital("_noise_trained", trained)
         noisy = study.follow("noise_trained", trained)
-        small = study.small() if studies else None
+        small = study.small() if options.studies else None
         return write(run, size, digital, direct, noisy, small)
 
 
@@ -249,7 +244,7 @@ def write(
 ) -> Path:
     """Table, CSV, plots, result.json and report.html."""
     both = {"direct mapping": direct, "noise-trained": noisy}
-    labels = [plots.span(t) for t in size.times]
+    labels = [plot.span(t) for t in size.times]
     base = 100 * digital[""]["none"]
     run.table(
         f"CIFAR-10 without hardware, {size.images} images, accuracy in %",
@@ -279,12 +274,12 @@ def write(
             "accuracy": [v for curves in both.values() for a in curves.values() for v in a.ravel()],
         },
     )
-    figure, axes = plots.new(2 if small is None else 4)
+    figure, axes = plot.new(2 if small is None else 4)
     for axis, (network, curves) in zip(axes, both.items(), strict=False):
         for c, a in curves.items():
-            plots.band(axis, size.times, 100 * a, label={"none": "no compensation", "gdc": "GDC", "adabs": "AdaBS"}[c])
+            plot.band(axis, size.times, 100 * a, label={"none": "no compensation", "gdc": "GDC", "adabs": "AdaBS"}[c])
         axis.axhline(base, color="k", ls=":", lw=0.8)
-        plots.time_axis(axis, size.times)
+        plot.time_axis(axis, size.times)
         axis.set(ylabel="accuracy (%)", title=network, ylim=(0, 100))
         axis.legend(loc="center left")
     if small is not None:

@@ -26,10 +26,10 @@ from jax import Array
 from rich.progress import Progress
 
 import crossjax as cx
-from crossjax import nn, report, training
+from crossjax import nn, plot, report, training
 from crossjax._random import named, seeded
-from crossjax.experiments import plots, programming_study
-from crossjax.experiments.cifar import INCLUDED_RESNET9, RESNET9, Cifar, digital_accuracy, sgd, sized
+from crossjax.papers import programming_study
+from crossjax.papers.cifar import INCLUDED_RESNET9, RESNET9, Cifar, CifarOptions, digital_accuracy, sgd
 from crossjax.programming import METHODS, Method
 from crossjax.tiles.tile import Tile
 
@@ -89,45 +89,34 @@ def hardware() -> Tile:
     return cx.replace(cx.presets.hermes(gain=0.03), **{"adc.levels": None, "adc.bits": 8})
 
 
-def buchel2022(
-    preset: str = "quick",
-    *,
-    data: Path | None = None,
-    weights: Path | None = None,
-    chips: int | None = None,
-    images: int | None = None,
-    steps: int | None = None,
-    studies: bool = True,
-    out: Path | None = None,
-    seed: int = 0,
-    force: bool = False,
-) -> Path:
-    """Run the experiment; returns the folder with its results. An interrupted run resumes.
+@dataclasses.dataclass(frozen=True)
+class Options(CifarOptions):
+    """Büchel et al. (2022).
 
-    Args:
-        weights: a ResNet-9 as `crossjax.nn.save` wrote it, instead of the included one.
+    Attributes:
+        weights: a ResNet-9 as `crossjax.nn.save` wrote it (default: one that is included).
         steps: train the network from scratch for so many batches of 128.
+        studies: the sweep of the ADC, and the study of one matrix.
+    """
+
+
+def reproduce(options: Options) -> Path:
+    """Run the experiment; returns the folder with its results. An interrupted run resumes.
 
     Raises:
         ValueError: for an unknown preset, numbers out of range, or weights of another network.
         FileNotFoundError: if the data set is not there.
     """
-    key = seeded(seed)
-    size = sized(PRESETS, preset, chips=chips, images=images)
-    if steps is not None and steps < 1:
-        raise ValueError(f"steps must be at least 1, got {steps}")
+    key, size, weights, steps = seeded(options.seed), options.sized(PRESETS), options.weights, options.steps
     included = steps is None and weights is None and size.epochs is None
-    cifar = Cifar.load(data, INCLUDED_RESNET9 if included else RESNET9, size.images)
+    cifar = Cifar.load(options.data, INCLUDED_RESNET9 if included else RESNET9, size.images)
     steps = size.epochs * (len(cifar.train[0]) // 128) if steps is None and size.epochs and weights is None else steps
-    inputs = {"preset": preset, "seed": seed, "data": cifar.digest}
-    inputs["weights"] = None if weights is None else report.file_digest(weights)
-    inputs |= dataclasses.asdict(size) | {"steps": steps, "studies": studies}
-    inputs["pipeline"] = dataclasses.asdict(cifar.pipeline)
-    with report.open_run("buchel2022", out, inputs, force=force) as run:
+    inputs = options.inputs(size, data=cifar.digest, steps=steps, pipeline=dataclasses.asdict(cifar.pipeline))
+    with report.open_run("buchel2022", options.out, inputs, force=options.force) as run:
         model = trained(run, key, cifar, weights, steps)
         digital = run.stage("digital", lambda: {"accuracy": digital_accuracy(model, cifar.test)})["accuracy"]
         analog = tuned(model, cifar)
-        settings = (BASE, *STUDIES) if studies else (BASE,)
+        settings = (BASE, *STUDIES) if options.studies else (BASE,)
         plan = [(name, s, min(FEW, size.chips) if s.few else size.chips) for s in settings for name in COMPARED]
         results: dict[tuple[str, Setting], list[dict[str, Any]]] = {}
         with Progress(console=report.console, transient=True) as progress:
@@ -137,12 +126,12 @@ def buchel2022(
                 how = setting.method(name)
                 measure = compiled.setdefault((repr(how), setting.bits), OnChip(analog, how, cifar.test, setting.bits))
                 for n in range(count):
-                    progress.update(bar, description=f"{plots.LABELS[name]}, {setting.label}, chip {n}")
+                    progress.update(bar, description=f"{plot.LABELS[name]}, {setting.label}, chip {n}")
                     stage = f"{name} {setting.label} {n}"
                     found = run.stage(stage, lambda n=n, m=measure, s=setting: m(jax.random.fold_in(key, n), s.range))
                     results.setdefault((name, setting), []).append(found)
                     progress.advance(bar)
-        matrix = run.stage("matrix", lambda: programming_study.study(named(key, "matrix"))) if studies else None
+        matrix = run.stage("matrix", lambda: programming_study.study(named(key, "matrix"))) if options.studies else None
         return write(run, size, digital, results, analog, matrix)
 
 
@@ -152,7 +141,7 @@ def trained(run: report.Run, key: Array, cifar: Cifar, weights: Path | None, ste
     if steps is None:
         if weights is not None:
             return nn.load(weights, model)
-        with resources.as_file(resources.files("crossjax.experiments") / "resnet9_cifar10.safetensors") as file:
+        with resources.as_file(resources.files("crossjax") / "included" / "resnet9_cifar10.safetensors") as file:
             return nn.load(file, model)
     rate = optax.cosine_onecycle_schedule(steps, 0.2, pct_start=0.2, div_factor=10)
     model = training.fit(
@@ -234,7 +223,7 @@ def write(
          "pulses a weight", "MVMs a layer", "reads a weight"],
         [
             [
-                setting.label, len(rs), plots.LABELS[name], report.mean_sd(accuracy[name, setting], 2),
+                setting.label, len(rs), plot.LABELS[name], report.mean_sd(accuracy[name, setting], 2),
                 report.mean_sd(errors[name, setting].mean(axis=1)), report.mean_sd(weight[name, setting].mean(axis=1)),
                 f"{spent((name, setting), 'pulses') / weights:.1f}",
                 f"{spent((name, setting), 'mvms') / len(layers):,.0f}",
@@ -246,7 +235,7 @@ def write(
     both = {name: errors[name, BASE] for name in COMPARED}
     run.table(
         "MVM error of every layer",
-        ["layer", "matrix", "tiles", *(plots.LABELS[n] for n in COMPARED), "ratio"],
+        ["layer", "matrix", "tiles", *(plot.LABELS[n] for n in COMPARED), "ratio"],
         [
             [
                 name, " × ".join(map(str, rows[name]["matrix"])), rows[name]["tiles"],
@@ -268,21 +257,21 @@ def write(
         | {f"mvm_error_{name}": [row[k] for e in errors.values() for row in e] for k, name in enumerate(layers)},
     )
     settings = list(dict.fromkeys(s for _, s in results))
-    figure, axes = plots.new(3 if len(settings) > 1 else 2)
+    figure, axes = plot.new(3 if len(settings) > 1 else 2)
     for k, name in enumerate(COMPARED):
         axes[0].bar(
             np.arange(len(layers)) + 0.4 * k, both[name].mean(axis=0), 0.4, yerr=both[name].std(axis=0),
-            color=plots.COLOURS[name], label=plots.LABELS[name],
+            color=plot.COLOURS[name], label=plot.LABELS[name],
         )  # fmt: skip
         axes[1].plot(
-            np.arange(size.chips), accuracy[name, BASE], "o", color=plots.COLOURS[name], label=plots.LABELS[name]
+            np.arange(size.chips), accuracy[name, BASE], "o", color=plot.COLOURS[name], label=plot.LABELS[name]
         )
-        axes[1].axhline(accuracy[name, BASE].mean(), color=plots.COLOURS[name], lw=0.8)
+        axes[1].axhline(accuracy[name, BASE].mean(), color=plot.COLOURS[name], lw=0.8)
         if len(settings) > 1:
             means = [accuracy[name, s].mean() for s in settings]
             axes[2].barh(
                 np.arange(len(settings)) + 0.4 * k, means, 0.4, xerr=[accuracy[name, s].std() for s in settings],
-                color=plots.COLOURS[name], label=plots.LABELS[name],
+                color=plot.COLOURS[name], label=plot.LABELS[name],
             )  # fmt: skip
     axes[0].set_xticks(np.arange(len(layers)) + 0.2, layers, rotation=60, fontsize=8)
     axes[0].set(ylabel="MVM error", title="Every layer")

@@ -15,8 +15,7 @@ import numpy as np
 from jax import Array, lax
 
 import crossjax as cx
-from crossjax import report
-from crossjax.experiments import plots
+from crossjax import plot, report
 from crossjax.programming import Method
 
 SIZE, WIRED, CHIPS = 128, 32, 4
@@ -80,11 +79,11 @@ def write(run: report.Run, found: dict[str, Any]) -> None:
         {"case": [c for c, *_ in cells], "method": [n for _, n, _ in cells]}
         | {k: [float(np.mean(r[k])) for *_, r in cells] for k in ("mvm_error", "pulses", "mvms", "reads")},
     )
-    figure, axes = plots.new(3)
+    figure, axes = plot.new(3)
     ranges = {r: "8 bit" if r == 1.0 else f"range x {r:g}" for r in RANGES}
     others = [case for case in found if not case.endswith("bit") and not case.startswith("range")]
     for k, name in enumerate((*METHODS, "perfect")):
-        style: Any = {"color": plots.COLOURS.get(name.split(",")[0], "k"), "label": _label(name)}
+        style: Any = {"color": plot.COLOURS.get(name.split(",")[0], "k"), "label": _label(name)}
         line: Any = style | {"ls": "--" if "short" in name else ":" if name == "perfect" else "-"}
         axes[0].plot(BITS, [np.mean(found[f"{b} bit"][name]["mvm_error"]) for b in BITS], marker="o", **line)
         axes[1].plot(RANGES, [np.mean(found[c][name]["mvm_error"]) for c in ranges.values()], marker="o", **line)

@@ -1,4 +1,4 @@
-"""The project's plots: one function a figure, on data already computed."""
+"""Plots of what a chip did: while it was programmed, and over time; on data already computed."""
 
 from __future__ import annotations
 
@@ -50,21 +50,21 @@ def span(seconds: float) -> str:
 def programming(axis: Any, histories: Mapping[str, Any]) -> None:
     """MVM error against iterations of every method; arrays (chips, iterations)."""
     for name, errors in histories.items():
-        errors = np.asarray(errors, float)
+        errors, style = np.asarray(errors, float), {"color": COLOURS.get(name), "label": LABELS.get(name, name)}
         if errors.shape[1] == 1:
-            axis.axhline(errors.mean(), color=COLOURS[name], ls=":", label=LABELS[name])
+            axis.axhline(errors.mean(), ls=":", **style)
         else:
-            band(axis, np.arange(1, errors.shape[1] + 1), errors, color=COLOURS[name], label=LABELS[name])
+            band(axis, np.arange(1, errors.shape[1] + 1), errors, **style)
     axis.set(xlabel="iteration", ylabel="MVM error", yscale="log", title="While programming")
     axis.legend()
 
 
 def over_time(axis: Any, times: Sequence[float], curves: Mapping[str, Any], ylabel: str, title: str) -> None:
-    """Curves (chips, times) by label; labels that end in "no compensation" are dashed."""
+    """Curves (chips, times) by label, what a label says after a comma dashed; a method has its own colour."""
+    colours = {label: COLOURS[name] for name, label in LABELS.items()}
     for label, runs in curves.items():
-        key = next((k for k, v in LABELS.items() if label.startswith(v)), "gdp")
-        dashed = label.endswith("no compensation")
-        band(axis, times, runs, color=COLOURS[key], ls="--" if dashed else "-", label=label)
+        whose, comma, _ = label.partition(",")
+        band(axis, times, runs, color=colours.get(whose), ls="--" if comma else "-", label=label)
     time_axis(axis, times)
     axis.set(ylabel=ylabel, title=title)
     axis.legend()

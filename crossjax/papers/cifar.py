@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,8 @@ from jax import Array, lax
 
 from crossjax import images, nn, training
 from crossjax._random import named
-from crossjax.data import read_tensors
+from crossjax.papers.options import Options
+from crossjax.tensors import read_tensors
 
 COMPENSATIONS = ("none", "gdc", "adabs")
 YEAR = 365 * 86400.0
@@ -44,6 +45,36 @@ RESNET9 = images.Pipeline(*images.IMAGENET, border=4, cutout=8)
 
 INCLUDED_RESNET9 = dataclasses.replace(RESNET9, grey=True)
 """What the included ResNet-9 was trained with: its crops came after normalising, from a grey border."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CifarOptions(Options):
+    """What the papers on CIFAR-10 have.
+
+    Attributes:
+        data: folder with cifar-10-batches-py (default: the environment variable CROSSJAX_DATA).
+        weights: a trained network.
+        chips: instead of the preset's number of chips.
+        images: instead of the preset's number of test images.
+        steps: instead of the preset's number of training steps.
+        studies: the studies beside the main result.
+
+    Raises:
+        ValueError: for a number below 1.
+    """
+
+    data: Path | None = None
+    weights: Path | None = None
+    chips: int | None = None
+    images: int | None = None
+    steps: int | None = None
+    studies: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("chips", "images", "steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,24 +129,6 @@ class Cifar:
         return cls(images.Images(data.train, (data.test[0][:test_images], data.test[1][:test_images])), pipeline)
 
 
-Size = TypeVar("Size")
-
-
-def sized(presets: Mapping[str, Size], name: str, **given: int | None) -> Size:
-    """A preset with the numbers that were given instead of its own.
-
-    Raises:
-        ValueError: for an unknown preset, or a number below 1.
-    """
-    if name not in presets:
-        raise ValueError(f"unknown preset {name!r}; choose from {', '.join(presets)}")
-    known = {k: v for k, v in given.items() if v is not None}
-    for what, value in known.items():
-        if value < 1:
-            raise ValueError(f"{what} must be at least 1, got {value}")
-    return dataclasses.replace(presets[name], **known)  # type: ignore[type-var]
-
-
 def published_resnet(path: Path | None) -> nn.models.ResNet:
     """A trained CIFAR ResNet of any depth with PyTorch names; None for the ResNet-20 that comes with the package.
 
@@ -124,7 +137,7 @@ def published_resnet(path: Path | None) -> nn.models.ResNet:
         ValueError: if it is not such a network.
     """
     if path is None:
-        with resources.as_file(resources.files("crossjax.experiments") / "resnet20_cifar10.safetensors") as file:
+        with resources.as_file(resources.files("crossjax") / "included" / "resnet20_cifar10.safetensors") as file:
             return published_resnet(file)
     shapes = {name: tensor.shape for name, tensor in read_tensors(Path(path), (".safetensors",)).items()}
     blocks = [sum(f"res{s}.{k}.conv1.weight" in shapes for k in range(99)) for s in (1, 2, 3)]

@@ -21,8 +21,7 @@ from jax import Array, lax
 import crossjax as cx
 from crossjax import report
 from crossjax._random import normal
-from crossjax.experiments import bench_peers
-from crossjax.experiments.bench_peers import TIMES, Timing
+from crossjax.benchmarks.peers import TIMES, Timing, installed, measure
 
 
 @dataclass
@@ -189,14 +188,23 @@ def peer_rows(ours: Mapping[str, Row], theirs: Mapping[str, Mapping[str, Timing]
 
 
 def bench(out: Path | None = None, *, peers: bool = False, force: bool = False) -> Path:
-    """Run all rows, and the peers if asked; returns the folder with the results.
+    """Measure speed as ratios to the floor, in one run.
+
+    Args:
+        out: folder for the results (default runs/bench).
+        peers: also run the peers that are installed (aihwkit, aihwkit-lightning).
+        force: replace an existing folder.
+
+    Returns:
+        The folder with the results.
 
     Raises:
         ValueError: if peers are asked for and none is installed.
         OSError: if the folder exists or cannot be written.
     """
-    if peers and not bench_peers.installed():
+    if peers and not installed():
         raise ValueError("no peer is installed: pip install 'crossjax[peers]' (benchmarks/README.md says how)")
+    jax.config.update("jax_enable_compilation_cache", False)  # compile times as a user meets them first
     with report.open_run("bench", out, {"peers": peers}, force=force) as run:
         rows = [forward(512), forward(1024), population(), gdp(), gdp(batch=256)]
         run.table(
@@ -218,7 +226,7 @@ def bench(out: Path | None = None, *, peers: bool = False, force: bool = False) 
             report.figure(f"{name}_ratio".replace(",", "").replace(" ", "_"), row.ratio) for name, row in ours.items()
         ]
         figures += [report.figure("first_mvm_seconds", first["mvm"], unit="s")]
-        theirs = bench_peers.measure() if peers else {}
+        theirs = measure() if peers else {}
         if theirs:
             run.table(
                 "Peers, each beside the plain products of its own framework, ms (gdp: per iteration)",

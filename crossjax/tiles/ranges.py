@@ -1,8 +1,4 @@
-"""Calibration of a tile to what flows through it: the ranges of its converters.
-
-Drift compensation is part of reading a chip (`crossjax.tiles.mvm.read`): it follows from what the chip
-remembers of the day it was programmed.
-"""
+"""The ranges of a tile's converters, calibrated to what flows through it."""
 
 from __future__ import annotations
 
