@@ -21,14 +21,11 @@ from jax import Array, lax
 
 from crossjax._checks import KindError, as_array, ensure, is_array, is_traced
 from crossjax._kinds import door
-from crossjax._pytree import replace
 from crossjax._random import named, numbered, split
 from crossjax.nn.convert import Model, advance, calibrate, set_key, with_typical_ranges
 from crossjax.nn.ops import Conducting, Programmed
 from crossjax.nn.walk import layers, matrices, ops, received
 from crossjax.programming import History, Method, OneShot
-from crossjax.programming import program as program_matrix
-from crossjax.tiles.mvm import read as read_chip
 
 
 @door
@@ -68,10 +65,10 @@ def program(
             )  # fmt: skip
     chip, histories = received(model), {}
     for name, layer, op in layers(chip):
-        tile, weights = op.hardware(), matrices(layer, op)
+        on, weights = op.on, matrices(layer, op)
 
-        def one(k: Array, w: Array, tile: Any = tile) -> Any:
-            return program_matrix(k, tile, w, method)
+        def one(k: Array, w: Array, on: Any = on) -> Any:
+            return on.program(k, w, method)
 
         if weights.shape[0] == 1:
             made, histories[name] = one(named(key, name), weights[0])
@@ -112,11 +109,10 @@ def read(
     for name, _, op in layers(now):
         if op.chip is None:
             raise ValueError(f"layer {name!r} is not programmed: call crossjax.nn.program(key, model) first")
-        tile, chips = op.hardware(), op.chip.get_value()
-        tile = tile if compensate else replace(tile, compensation=None)
-        keys = split(named(named(key, "reading"), name), chips.scale.shape[0])
+        on, chips = op.on, op.chip.get_value()
+        keys = split(named(named(key, "reading"), name), jax.tree.leaves(chips)[0].shape[0])
         op.straight_through = straight_through
-        op.reading = Conducting(jax.vmap(lambda k, c, tile=tile: read_chip(k, tile, c, t))(keys, chips))
+        op.reading = Conducting(jax.vmap(lambda k, c, on=on: on.read(k, c, t, compensate))(keys, chips))
     set_key(now, named(key, "noise"))
     return now
 

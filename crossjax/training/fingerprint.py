@@ -14,7 +14,7 @@ import optax
 from flax import nnx
 from jax import Array
 
-from crossjax.nn.ops import Hardware
+from crossjax.nn.ops import Tiles
 from crossjax.training.checkpoints import plain
 
 
@@ -36,7 +36,7 @@ def fingerprint(
         return loss(model, x if prepare is None else prepare(key, x), y)
 
     state = jax.eval_shape(optimiser.init, params)
-    tiles = [v.get_value() for v in jax.tree.leaves(rest, is_leaf=_is_variable) if isinstance(v, Hardware)]
+    tiles = [v.get_value() for v in jax.tree.leaves(rest, is_leaf=_is_variable) if isinstance(v, Tiles)]
     return {
         "key": _digest(_numbers(key)),
         "data": _digest(_numbers(data)),
