@@ -67,8 +67,8 @@ def at_step(model: Model, n: Array | int) -> Model:
         TypeError: for a step that is not one whole number.
         ValueError: for a negative one.
     """
-    whole = jnp.issubdtype(n.dtype, jnp.integer) and n.shape == () if is_array(n) else type(n) is int
-    if not whole:
+    step: Any = n
+    if not (jnp.issubdtype(step.dtype, jnp.integer) and step.shape == () if is_array(n) else type(n) is int):
         raise KindError(f"n must be one whole number, got {shown(n)}")
     ensure(lambda n: n >= 0, "n must be ≥ 0", n)
     if not any(True for _ in ops(model)):

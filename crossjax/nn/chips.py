@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import Array, lax
+from jax.sharding import PartitionSpec as P
 
 from crossjax._checks import KindError, as_array, ensure, is_array, is_traced
 from crossjax._kinds import door
@@ -25,6 +26,7 @@ from crossjax._random import named, numbered, split
 from crossjax.nn.convert import Model, advance, calibrate, set_key, with_typical_ranges
 from crossjax.nn.ops import Conducting, Programmed
 from crossjax.nn.walk import layers, matrices, ops, received
+from crossjax.population import divided, shared, streamed
 from crossjax.programming import History, Method, OneShot
 
 
@@ -188,6 +190,7 @@ def evaluate(
     compensate: bool = True,
     ranges: str = "calibrate",
     batch: int = 1,
+    devices: Sequence[jax.Device] | None = None,
 ) -> Any:
     """What ``measure`` finds in a population of chips at several times, as one computation.
 
@@ -204,12 +207,14 @@ def evaluate(
         ranges: see `program`.
         batch: how many chips are computed side by side; 1 streams them, one chip in memory at a time, which is
             also the fastest for convolutions on a CPU.
+        devices: what the chips are divided among, as many as divide their number evenly. None: all, unless the
+            network was put on some of them (`jax.device_put`), where everything then stays.
 
     Returns:
         What ``measure`` returns, with axes (chips, times) in front.
 
     Raises:
-        ValueError: for a network without tiles, no chips, no times, or a negative time.
+        ValueError: for a network without tiles, no chips, no times, no devices, or a negative time.
     """
     if chips < 1 or batch < 1 or np.ndim(times) != 1 or not all(0 <= t < math.inf for t in times) or len(times) == 0:
         raise ValueError(
@@ -220,7 +225,6 @@ def evaluate(
         model, _ = with_typical_ranges(model)
     graph, state = nnx.split(model)
 
-    @jax.jit
     def run(keys: Array, state: nnx.State, times: Array) -> Any:
         def one(k: Array) -> Any:
             programmed, _ = program(named(k, "program"), nnx.merge(graph, state, copy=True), method, ranges="keep")
@@ -232,9 +236,11 @@ def evaluate(
 
             return lax.map(at, jnp.arange(len(times)))
 
-        return lax.map(one, keys) if batch == 1 else lax.map(one, keys, batch_size=batch)
+        return streamed(one, keys, batch)
 
-    return run(split(key, chips), state, jnp.asarray(times, jnp.zeros(()).dtype))
+    mesh = divided(chips, (key, state), devices)
+    on = jax.jit(run) if mesh is None else shared(run, mesh, P("chips"), (P("chips"), P(), P()))
+    return on(split(key, chips), state, jnp.asarray(times, jnp.zeros(()).dtype))
 
 
 @door

@@ -233,13 +233,13 @@ def calibrate(model: Model, *inputs: Any, percentile: float = 99.995) -> Model:
         return [op.observed.get_value() for op in ops(watched)]  # type: ignore[union-attr]
 
     tuned, missed, silent = nnx.clone(model), [], []
-    for (path, _, op), (calls, *needed) in zip(layers(tuned), observe(state, inputs), strict=True):
-        name = path or "the model"
+    for (path, _, op), found in zip(layers(tuned), observe(state, inputs), strict=True):
+        name, calls = path or "the model", found[0]
         if not isinstance(calls, jax.core.Tracer) and calls == 0:
             missed.append(name)
             continue
         try:
-            tile, kept = op.on.calibrated(needed)
+            tile, kept = op.on.calibrated(found[1:])
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
         silent += [f"{name} ({' and '.join(kept)})"] if kept else []
