@@ -48,7 +48,7 @@ def streamed(f: Callable[[Any], Any], chips: Any, batch: int) -> Any:
     return lax.map(f, chips) if batch == 1 else lax.map(f, chips, batch_size=batch)
 
 
-def shared(f: Callable[..., Any], mesh: Any, out: P, specs: tuple[P, ...]) -> Callable[..., Any]:
+def shared(f: Callable[..., Any], mesh: Any, out: Any, specs: tuple[Any, ...]) -> Callable[..., Any]:
     """``f`` of the shard that each device of a mesh has, no device waiting for another."""
     return jax.jit(jax.shard_map(f, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False))
 
@@ -69,6 +69,11 @@ def divided(count: int, tree: Any, devices: Sequence[jax.Device] | None = None) 
     given = devices is not None
     if devices is None:
         bound = any(is_traced(a) or getattr(a, "committed", False) for a in jax.tree.leaves(tree))
-        devices = [] if bound or jax.config.jax_default_device is not None else jax.local_devices()
+        devices = [] if bound or _chosen() else jax.local_devices()
     used = max((n for n in range(1, len(devices) + 1) if count % n == 0), default=0)
     return Mesh(np.asarray(devices[:used]), ("chips",)) if used > 1 or given else None
+
+
+def _chosen() -> bool:
+    """Whether somebody said which device to use (`jax.default_device`)."""
+    return jax.config.jax_default_device is not None  # type: ignore[attr-defined]
