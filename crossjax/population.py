@@ -48,12 +48,12 @@ def streamed(f: Callable[[Any], Any], chips: Any, batch: int) -> Any:
     return lax.map(f, chips) if batch == 1 else lax.map(f, chips, batch_size=batch)
 
 
-def shared(f: Callable[..., Any], mesh: Any, out: Any, specs: tuple[Any, ...]) -> Callable[..., Any]:
+def shared(f: Callable[..., Any], mesh: Any, out: P, specs: tuple[P, ...]) -> Callable[..., Any]:
     """``f`` of the shard that each device of a mesh has, no device waiting for another."""
     return jax.jit(jax.shard_map(f, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False))
 
 
-def divided(count: int, tree: Any, devices: Sequence[jax.Device] | None = None) -> Mesh | None:
+def divided(count: int, tree: Any, devices: Sequence[Any] | None = None) -> Mesh | None:
     """A mesh with one axis, "chips", of as many devices as divide ``count`` chips evenly; None: nothing to divide.
 
     Args:

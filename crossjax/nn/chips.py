@@ -190,7 +190,7 @@ def evaluate(
     compensate: bool = True,
     ranges: str = "calibrate",
     batch: int = 1,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Any] | None = None,
 ) -> Any:
     """What ``measure`` finds in a population of chips at several times, as one computation.
 
