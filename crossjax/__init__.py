@@ -23,9 +23,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from crossjax import devices, images, presets
+from crossjax import devices, images, keys, presets
 from crossjax._checks import checks
-from crossjax._pytree import replace, spec
+from crossjax._pytree import check_choice, check_count, check_order, check_range, replace, spec, static
 from crossjax.circuits import ADC, DAC, Wires, percentile_range, wires
 from crossjax.devices import Device, Faults
 from crossjax.memory import forget_compiled
@@ -95,10 +95,15 @@ __all__ = [
     "bit_slices",
     "build",
     "calibrate_ranges",
+    "check_choice",
+    "check_count",
+    "check_order",
+    "check_range",
     "checks",
     "devices",
     "forget_compiled",
     "images",
+    "keys",
     "load",
     "mvm",
     "mvm_error",
@@ -114,6 +119,7 @@ __all__ = [
     "replace",
     "save",
     "spec",
+    "static",
     "stream",
     "training",
     "typical_ranges",

@@ -9,8 +9,8 @@ without a recompile) and whose structure (bits, sizes, names, strategies) is sta
         range: float = 10.0        # a leaf
 
 What a user constructs is checked: every field is of the kind its annotation says (`_kinds`), numbers are finite, and
-``_check`` has the last word. What JAX rebuilds inside its transformations, with tracers, masks or placeholders in place
-of numbers, is not.
+``__post_init__`` or ``_check`` says the rest. What JAX rebuilds inside its transformations, with tracers, masks or
+placeholders in place of numbers, is not.
 """
 
 from __future__ import annotations
@@ -43,24 +43,34 @@ def static(*, default: Any = dataclasses.MISSING) -> Any:
 def spec(cls: type[T]) -> type[T]:
     """Make ``cls`` a frozen dataclass and a pytree whose fields are checked when it is constructed.
 
-    Its optional ``_check`` method adds what annotations cannot say (`check_range`, `check_choice`, `check_count`).
-    Numbers are canonicalised: Python and NumPy scalars become ``float``, sequences become tuples. One kind of leaf
-    means one compilation, whatever kind of number the user wrote.
+    Its own ``__post_init__`` adds what annotations cannot say (`check_range`, `check_choice`, `check_order`,
+    `check_count`; crossjax's specs do it in a ``_check``). It sees fields of the right kind, and what it sets by
+    ``object.__setattr__`` is checked as well. Numbers are canonicalised: Python and NumPy scalars become ``float``,
+    sequences become tuples. One kind of leaf means one compilation, whatever kind of number the user wrote.
     """
+    own = getattr(cls, "__post_init__", None)
+    own = getattr(own, "own", own)  # that of a spec, which it is made from: what its author wrote
     check: Callable[[Any], None] = getattr(cls, "_check", lambda self: None)
     kinds = functools.cache(lambda: fields_of(made))  # at the first construction, when all names are there
 
-    def post_init(self: Any) -> None:
+    def fit(self: Any) -> None:
         for name, hint, use in kinds():
             value = getattr(self, name)
             fixed = fitted(f"{cls.__name__}.{name}", hint, value, use=use)
             if fixed is not value:
                 object.__setattr__(self, name, fixed)
+
+    def post_init(self: Any) -> None:
+        fit(self)
+        if own is not None:
+            own(self)
+            fit(self)
         check(self)
         for name in numbers():
             check_range(self, name)
         _remember(self, leaves, statics)
 
+    post_init.own = own  # type: ignore[attr-defined]
     cls.__post_init__ = post_init  # type: ignore[attr-defined]
     made = dataclasses.dataclass(frozen=True)(cls)
     numbers = functools.cache(lambda: [name for name, hint, use in kinds() if use == "leaf" and is_number(hint)])

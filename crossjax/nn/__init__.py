@@ -1,20 +1,29 @@
 """Flax NNX networks on chips: convert, train, program, read, evaluate, save."""
 
 from crossjax.nn import convert, models
+from crossjax.nn.change import at_step, map_tiles
 from crossjax.nn.chips import accuracy, adabs, evaluate, logits, program, read
 from crossjax.nn.convert import account, calibrate, digital, set_key, summary, to_analog
 from crossjax.nn.files import load_torch
+from crossjax.nn.hardware import Hardware
 from crossjax.nn.layers import ConvTranspose, Embed
-from crossjax.nn.ops import InputRange
+from crossjax.nn.ops import ConvOp, EinsumOp, InputRange, MatrixOp, Op
+from crossjax.nn.registry import register
 from crossjax.nn.saving import load, save
 
 __all__ = [
+    "ConvOp",
     "ConvTranspose",
+    "EinsumOp",
     "Embed",
+    "Hardware",
     "InputRange",
+    "MatrixOp",
+    "Op",
     "account",
     "accuracy",
     "adabs",
+    "at_step",
     "calibrate",
     "convert",
     "digital",
@@ -22,9 +31,11 @@ __all__ = [
     "load",
     "load_torch",
     "logits",
+    "map_tiles",
     "models",
     "program",
     "read",
+    "register",
     "save",
     "set_key",
     "summary",

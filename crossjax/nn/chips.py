@@ -18,17 +18,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import Array, lax
+from jax.sharding import PartitionSpec as P
 
 from crossjax._checks import KindError, as_array, ensure, is_array, is_traced
 from crossjax._kinds import door
-from crossjax._pytree import replace
 from crossjax._random import named, numbered, split
 from crossjax.nn.convert import Model, advance, calibrate, set_key, with_typical_ranges
 from crossjax.nn.ops import Conducting, Programmed
 from crossjax.nn.walk import layers, matrices, ops, received
+from crossjax.population import divided, shared, streamed
 from crossjax.programming import History, Method, OneShot
-from crossjax.programming import program as program_matrix
-from crossjax.tiles.mvm import read as read_chip
 
 
 @door
@@ -68,10 +67,10 @@ def program(
             )  # fmt: skip
     chip, histories = received(model), {}
     for name, layer, op in layers(chip):
-        tile, weights = op.hardware(), matrices(layer, op)
+        on, weights = op.on, matrices(layer, op)
 
-        def one(k: Array, w: Array, tile: Any = tile) -> Any:
-            return program_matrix(k, tile, w, method)
+        def one(k: Array, w: Array, on: Any = on) -> Any:
+            return on.program(k, w, method)
 
         if weights.shape[0] == 1:
             made, histories[name] = one(named(key, name), weights[0])
@@ -112,11 +111,10 @@ def read(
     for name, _, op in layers(now):
         if op.chip is None:
             raise ValueError(f"layer {name!r} is not programmed: call crossjax.nn.program(key, model) first")
-        tile, chips = op.hardware(), op.chip.get_value()
-        tile = tile if compensate else replace(tile, compensation=None)
-        keys = split(named(named(key, "reading"), name), chips.scale.shape[0])
+        on, chips = op.on, op.chip.get_value()
+        keys = split(named(named(key, "reading"), name), jax.tree.leaves(chips)[0].shape[0])
         op.straight_through = straight_through
-        op.reading = Conducting(jax.vmap(lambda k, c, tile=tile: read_chip(k, tile, c, t))(keys, chips))
+        op.reading = Conducting(jax.vmap(lambda k, c, on=on: on.read(k, c, t, compensate))(keys, chips))
     set_key(now, named(key, "noise"))
     return now
 
@@ -192,6 +190,7 @@ def evaluate(
     compensate: bool = True,
     ranges: str = "calibrate",
     batch: int = 1,
+    devices: Sequence[Any] | None = None,
 ) -> Any:
     """What ``measure`` finds in a population of chips at several times, as one computation.
 
@@ -208,12 +207,14 @@ def evaluate(
         ranges: see `program`.
         batch: how many chips are computed side by side; 1 streams them, one chip in memory at a time, which is
             also the fastest for convolutions on a CPU.
+        devices: what the chips are divided among, as many as divide their number evenly. None: all, unless the
+            network was put on some of them (`jax.device_put`), where everything then stays.
 
     Returns:
         What ``measure`` returns, with axes (chips, times) in front.
 
     Raises:
-        ValueError: for a network without tiles, no chips, no times, or a negative time.
+        ValueError: for a network without tiles, no chips, no times, no devices, or a negative time.
     """
     if chips < 1 or batch < 1 or np.ndim(times) != 1 or not all(0 <= t < math.inf for t in times) or len(times) == 0:
         raise ValueError(
@@ -224,7 +225,6 @@ def evaluate(
         model, _ = with_typical_ranges(model)
     graph, state = nnx.split(model)
 
-    @jax.jit
     def run(keys: Array, state: nnx.State, times: Array) -> Any:
         def one(k: Array) -> Any:
             programmed, _ = program(named(k, "program"), nnx.merge(graph, state, copy=True), method, ranges="keep")
@@ -236,9 +236,11 @@ def evaluate(
 
             return lax.map(at, jnp.arange(len(times)))
 
-        return lax.map(one, keys) if batch == 1 else lax.map(one, keys, batch_size=batch)
+        return streamed(one, keys, batch)
 
-    return run(split(key, chips), state, jnp.asarray(times, jnp.zeros(()).dtype))
+    mesh = divided(chips, (key, state), devices)
+    on = jax.jit(run) if mesh is None else shared(run, mesh, P("chips"), (P("chips"), P(), P()))
+    return on(split(key, chips), state, jnp.asarray(times, jnp.zeros(()).dtype))
 
 
 @door

@@ -16,23 +16,23 @@ from jax import Array
 from rich.console import Console
 from rich.table import Table
 
+from crossjax._checks import KindError, shown
 from crossjax._kinds import door
-from crossjax._pytree import replace
 from crossjax._random import all_named, named, numbered
 from crossjax.circuits.converters import check_percentile
-from crossjax.nn.layers import ConvTranspose, Embed
-from crossjax.nn.ops import ConvOp, EinsumOp, MatrixOp, Observed, Op
+from crossjax.nn.hardware import Hardware, as_hardware, is_hardware
+from crossjax.nn.ops import Observed, Op
 from crossjax.nn.provable import check, refused, unfit
+from crossjax.nn.registry import kind_of
 from crossjax.nn.trace import follow
 from crossjax.nn.walk import Model, Place, kernel_of, layers, matrices, ops, path_name, places, received
 from crossjax.tiles.injection import Injection
-from crossjax.tiles.ranges import typical_ranges, with_ranges
 from crossjax.tiles.tile import Tile
 
 __all__ = ["account", "advance", "calibrate", "digital", "kernel_of", "layers", "matrices", "ops", "path_name",
            "set_key", "summary", "to_analog", "with_typical_ranges"]  # fmt: skip
 
-Rule = tuple[str | type, Tile | None]
+Rule = tuple[str | type, Tile | Hardware | None]
 
 _FOREIGN = {
     "flax.linen": "rebuild it from layers of flax.nnx and copy its parameters (nnx.bridge.ToNNX calls it as it is, and "
@@ -40,12 +40,11 @@ _FOREIGN = {
     "equinox": "rebuild it from layers of flax.nnx and copy its parameters",
     "torch.nn": "build it from layers of flax.nnx, and load its weights with crossjax.nn.load_torch",
 }
-_WITH_SLOT = {nnx.Embed: Embed, nnx.ConvTranspose: ConvTranspose}
 
 
 def to_analog(
     model: Model,
-    tile: Tile | None,
+    tile: Tile | Hardware | None,
     rules: Sequence[Rule] = (),
     *,
     injections: Sequence[Injection] = (),
@@ -69,10 +68,10 @@ def to_analog(
 
     Args:
         model: any `nnx.Module`.
-        tile: the hardware of layers that no rule matches; None keeps them digital.
+        tile: the hardware of layers that no rule matches, a `Tile` or what is `Hardware`; None keeps them digital.
         rules: (what, tile) in order, the first match decides: ``what`` is a regular expression for the whole path
             ("layers.0.conv1"; any path of a layer that has several) or a layer type, ``tile`` a `Tile` or None to keep
-            the layer digital.
+            the layer digital (or `Hardware`).
         injections: what disturbs weights while training (`WeightNoise`, `DeviceNoise`, `DropConnect`).
         learn_ranges: make the DACs' input ranges parameters (`InputRange`), to be trained with the others.
         key: of the noise; see `set_key`. None: ``jax.random.key(0)``.
@@ -85,9 +84,11 @@ def to_analog(
     Raises:
         ValueError: for a network without a layer to convert, a rule that matches no layer, or a layer or parameter that
             inputs are multiplied with and that cannot be converted.
-        TypeError: for a model that is not an `nnx.Module`, or a rule of another form.
+        TypeError: for a model that is not an `nnx.Module`, a tile that is no hardware, or a rule of another form.
     """
     _check_model(model)
+    if tile is not None and not is_hardware(tile):
+        raise KindError(f"tile must be a Tile, other hardware (a crossjax.spec) or None, got {shown(tile)}")
     _check_rules(rules)
     if any(True for _ in ops(model)):
         raise ValueError("this network is on tiles already: convert the digital one, or take crossjax.nn.digital")
@@ -99,7 +100,6 @@ def to_analog(
         if own is not None and place.slot is not None:
             options: Any = {"key": named(key, place.name), "learn_range": learn_ranges}
             op = _op(place, own, injections, options)
-            place.module.__class__ = _WITH_SLOT.get(type(place.module), type(place.module))
             setattr(place.module, place.slot, nnx.data(op))
     rest = [p for p, own in zip(where, hardware, strict=True) if own is not None]
     on = [p for p in rest if p.slot]
@@ -133,13 +133,13 @@ def _check_model(model: Any) -> None:
 def _check_rules(rules: Sequence[Rule]) -> None:
     for rule in rules:
         fits = isinstance(rule, tuple) and len(rule) == 2 and isinstance(rule[0], str | type)
-        if not fits or not (rule[1] is None or isinstance(rule[1], Tile)):
+        if not fits or not (rule[1] is None or is_hardware(rule[1])):
             raise TypeError(f"a rule is (path pattern or layer type, Tile or None), got {rule!r}")
 
 
-def _choose(where: Sequence[Place], tile: Tile | None, rules: Sequence[Rule]) -> list[Tile | None]:
+def _choose(where: Sequence[Place], tile: Any, rules: Sequence[Rule]) -> list[Any]:
     """The hardware of every module, None to keep it digital: by the first rule that matches, or the given one."""
-    chosen: list[Tile | None] = []
+    chosen: list[Any] = []
     used = [False] * len(rules)
     for place in where:
         match = next((k for k, (what, _) in enumerate(rules) if _matches(what, place)), None)
@@ -161,24 +161,19 @@ def _matches(what: str | type, place: Place) -> bool:
     return any(re.fullmatch(what, name) for name in place.names)
 
 
-def _op(place: Place, tile: Tile, injections: Sequence[Injection], options: Any) -> Op:
-    """The op for a layer, or a ``ValueError`` that says why there is none."""
-    module, why = place.module, unfit(place.module)
+def _op(place: Place, tile: Any, injections: Sequence[Injection], options: Any) -> Op:
+    """The op for a layer, which gets its slot if it has none, or a ``ValueError`` that says why there is none."""
+    module, why, kind = place.module, unfit(place.module), kind_of(place.module)
     if why is not None:
         raise refused(place, why)
-    if isinstance(module, nnx.LinearGeneral):
-        return MatrixOp(len(module.axis), tile, injections, **options)
-    if isinstance(module, nnx.Conv):
-        causal = module.padding == "CAUSAL"
-        return ConvOp(module.feature_group_count, tile, injections, causal=causal, **options)
-    if isinstance(module, nnx.ConvTranspose):
-        return ConvOp(1, tile, injections, flipped=module.transpose_kernel, **options)
-    if not isinstance(module, nnx.Einsum):
-        return MatrixOp(1, tile, injections, **options)
+    assert kind is not None
     try:
-        return EinsumOp(module.einsum_str, tile, injections, **options)
+        op = kind.op(module)(tile, injections, **options)
     except ValueError as error:
         raise refused(place, str(error)) from None
+    if kind.becomes is not None:
+        module.__class__ = kind.becomes
+    return op
 
 
 @door
@@ -227,7 +222,7 @@ def calibrate(model: Model, *inputs: Any, percentile: float = 99.995) -> Model:
     if not any(True for _ in ops(probe)):
         raise ValueError("this network has no layers on tiles: convert it with to_analog first")
     for op in ops(probe):
-        op.observe, op.observed = percentile, Observed(jnp.zeros(3))
+        op.observe, op.observed = percentile, Observed(jnp.zeros(1 + _measured(op)))
     probe.eval()
     graph, state = nnx.split(probe)
 
@@ -238,19 +233,18 @@ def calibrate(model: Model, *inputs: Any, percentile: float = 99.995) -> Model:
         return [op.observed.get_value() for op in ops(watched)]  # type: ignore[union-attr]
 
     tuned, missed, silent = nnx.clone(model), [], []
-    for (path, _, op), (calls, dac, adc) in zip(layers(tuned), observe(state, inputs), strict=True):
-        name, tile = path or "the model", op.hardware()
-        fixed = tile.dac is not None and tile.dac.scaling == "fixed"
+    for (path, _, op), found in zip(layers(tuned), observe(state, inputs), strict=True):
+        name, calls = path or "the model", found[0]
         if not isinstance(calls, jax.core.Tracer) and calls == 0:
             missed.append(name)
             continue
         try:
-            tile, kept = with_ranges(tile, (dac if fixed else None, None if tile.adc is None else adc))
+            tile, kept = op.on.calibrated(found[1:])
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
         silent += [f"{name} ({' and '.join(kept)})"] if kept else []
-        if op.input_range is not None and tile.dac is not None:
-            op.input_range.set_value(jnp.asarray(tile.dac.range))
+        if op.input_range is not None:
+            op.input_range.set_value(jnp.asarray(as_hardware(tile).input_range))
         op.tile.set_value(tile)
         op.calibrated = True
     for what, names in (("do not reach", missed), ("bring nothing but zeros to", silent)):
@@ -259,16 +253,10 @@ def calibrate(model: Model, *inputs: Any, percentile: float = 99.995) -> Model:
     return tuned
 
 
-@jax.jit
-def _typical_range(tile: Tile, matrices: Array) -> Array:
-    """The ADC range of a layer's matrices (groups, rows, cols) on one kind of tile."""
-
-    def one(w: Array) -> Array:
-        adc = typical_ranges(tile, w).adc
-        assert adc is not None
-        return jnp.asarray(adc.range)
-
-    return jnp.max(jax.vmap(one)(matrices))
+def _measured(op: Op) -> int:
+    """How many numbers the calibration of a layer's hardware measures."""
+    one = jnp.ones((1, 1))
+    return jax.eval_shape(lambda: op.on.needed(one, one, 100.0, None)).shape[0]
 
 
 def with_typical_ranges(model: Model) -> tuple[Model, dict[str, Array]]:
@@ -278,13 +266,14 @@ def with_typical_ranges(model: Model) -> tuple[Model, dict[str, Array]]:
     """
     tuned, found = nnx.clone(model), {}
     for (_, _, op), (name, layer, _) in zip(layers(tuned), layers(received(model)), strict=True):
-        tile: Tile = op.hardware()
-        if op.calibrated or tile.adc is None:
+        if op.calibrated:
             continue
-        found[name] = _typical_range(tile, matrices(layer, op))
-        if not isinstance(found[name], jax.core.Tracer) and not jnp.isfinite(found[name]):
-            raise ValueError(f"layer {name!r} has weights that are NaN or infinite: clean them before programming")
-        op.tile.set_value(replace(op.tile.get_value(), **{"adc.range": found[name]}))
+        tile, value = op.on.typical(matrices(layer, op))
+        if value is not None:
+            if not isinstance(value, jax.core.Tracer) and not jnp.isfinite(value):
+                raise ValueError(f"layer {name!r} has weights that are NaN or infinite: clean them before programming")
+            found[name] = value
+            op.tile.set_value(tile)
     return tuned, found
 
 
@@ -307,13 +296,10 @@ def account(model: nnx.Module) -> list[dict[str, Any]]:
         if name in analog:
             layer, op = analog[name]
             groups, r, c = matrices(layer, op).shape
-            tile: Tile = op.tile.get_value()
-            grid = tile.grid((r, c))
-            count = groups * grid.down * grid.across
+            count, devices, room = as_hardware(op.tile.get_value()).size((r, c))
             row |= {
-                "matrix": (r, c) if groups == 1 else (groups, r, c), "tiles": count, "weights": groups * r * c,
-                "devices": groups * tile.devices_for((r, c)),
-                "utilisation": groups * r * c / (count * tile.rows * tile.cols), "calls": op.calls,
+                "matrix": (r, c) if groups == 1 else (groups, r, c), "tiles": groups * count,
+                "weights": groups * r * c, "devices": groups * devices, "utilisation": r * c / room, "calls": op.calls,
             }  # fmt: skip
         else:
             row |= {"matrix": None, "tiles": 0, "weights": sum(math.prod(jnp.shape(v.get_value())) for v in own)}

@@ -8,8 +8,8 @@ vectors. What the matrices conduct depends on what the op holds:
 
 Noise is a function of the op's key and of the inputs: no state changes in a call, so ops work in jit, vmap, scan and
 remat, and the same call twice gives the same result. Time steps, calls of a shared layer and examples under vmap whose
-inputs differ in any bit see noise of their own; those whose inputs are equal see the same. Weights that are imagined
-with noise are those of one chip: they follow from the key alone.
+inputs differ in any bit see noise of their own; those whose inputs are equal see the same, unless they are told apart
+by `crossjax.nn.at_step`. Weights that are imagined with noise are those of one chip: they follow from the key alone.
 
 A chip computes in single precision, whatever comes in; what goes out is of the type that the digital layer returns.
 """
@@ -17,7 +17,7 @@ A chip computes in single precision, whatever comes in; what goes out is of the 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,18 +29,14 @@ from jax import Array, lax
 from jax.custom_derivatives import SymbolicZero
 
 from crossjax._numerics import at_least_single
-from crossjax._pytree import replace
-from crossjax._random import keyed_by, named, split
-from crossjax.tiles.conv import Window, convolve
-from crossjax.tiles.injection import Injection, imagine
-from crossjax.tiles.lookup import look_up
-from crossjax.tiles.mvm import mvm
-from crossjax.tiles.ranges import needed_ranges
-from crossjax.tiles.tile import Reading, Tile
+from crossjax._random import keyed_by, named, numbered, split
+from crossjax.nn.hardware import Hardware, as_hardware
+from crossjax.tiles.conv import Window
+from crossjax.tiles.injection import Injection
 
 
-class Hardware(nnx.Variable):
-    """The `Tile` of a layer; its numbers are traced."""
+class Tiles(nnx.Variable):
+    """The `Tile` of a layer, or other hardware; its numbers are traced."""
 
 
 class Injections(nnx.Variable):
@@ -49,6 +45,10 @@ class Injections(nnx.Variable):
 
 class NoiseKey(nnx.Variable):
     """The key of a layer's noise; see `crossjax.nn.set_key`."""
+
+
+class Step(nnx.Variable):
+    """The steps (n, …) that a call is, the outermost first; see `crossjax.nn.at_step`."""
 
 
 class Programmed(nnx.Variable):
@@ -64,16 +64,20 @@ class InputRange(nnx.Param):
 
 
 class Observed(nnx.Variable):
-    """(calls, DAC range, ADC range): what inputs and bit-line sums need, measured while ``observe`` is set."""
+    """(calls, DAC range, ADC range): what inputs and bit-line sums need, measured while ``observe`` is set.
+
+    Of other hardware than tiles, calls and what its ``needed`` measures.
+    """
 
 
 class Op(nnx.Module):
     """What all products on tiles share; not called itself.
 
     Attributes:
-        tile: the hardware.
+        tile: the hardware, a `Tile` or what is `Hardware`.
         injections: for training.
         key: of the noise.
+        step: which the call is, where somebody says so.
         chip, reading: after programming, and at one moment.
         input_range: learned, or None for the tile's own.
         straight_through: the kernel's gradient is that of the product with it, while the outputs are those of the
@@ -85,17 +89,18 @@ class Op(nnx.Module):
         calls: how often one call of the network calls the layer; None: not known (see `to_analog`).
     """
 
-    def __init__(self, tile: Tile, injections: Sequence[Injection], key: Array, *, learn_range: bool) -> None:
+    def __init__(self, tile: Any, injections: Sequence[Injection], key: Array, *, learn_range: bool) -> None:
         strong = jnp.zeros(()).dtype
-        self.tile = Hardware(jax.tree.map(lambda a: jnp.asarray(a, strong), tile))
+        self.tile = Tiles(jax.tree.map(lambda a: jnp.asarray(a, strong), tile))
         self.injections = Injections(jax.tree.map(lambda a: jnp.asarray(a, strong), tuple(injections)))
         self.key = NoiseKey(key)
+        self.step: Step | None = nnx.data(None)
         self.chip: Programmed | None = nnx.data(None)
         self.reading: Conducting | None = nnx.data(None)
-        fixed = tile.dac is not None and tile.dac.scaling == "fixed"
+        given = as_hardware(tile).input_range
         self.input_range: InputRange | None = nnx.data(None)
-        if learn_range and fixed:
-            self.input_range = InputRange(jnp.asarray(tile.dac.range, strong))  # type: ignore[union-attr]
+        if learn_range and given is not None:
+            self.input_range = InputRange(jnp.asarray(given, strong))
         self.observed: Observed | None = nnx.data(None)
         self.straight_through = False
         self.deterministic = False
@@ -104,9 +109,14 @@ class Op(nnx.Module):
         self.calibrated = False
         self.calls: int | None = None
 
-    def hardware(self) -> Tile:
-        """The tile as it is now, learned input range included."""
-        tile: Tile = self.tile.get_value()
+    def put(self, tile: Any) -> None:
+        """Other hardware, in place; the type of its numbers stays."""
+        strong = jnp.zeros(()).dtype
+        self.tile.set_value(jax.tree.map(lambda a: jnp.asarray(a, strong), tile))
+
+    def hardware(self) -> Any:
+        """The tile, or other hardware, as it is now, learned input range included."""
+        tile = self.tile.get_value()
         if self.input_range is None:
             return tile
         learned = self.input_range.get_value()
@@ -115,7 +125,12 @@ class Op(nnx.Module):
                 f"a learned input range is {float(learned):g}, and no input fits that: train it with "
                 "crossjax.training.ranges, which keeps it positive"
             )
-        return replace(tile, **{"dac.range": jnp.where(learned > 0, learned, jnp.nan)})
+        return as_hardware(tile).with_input_range(jnp.where(learned > 0, learned, jnp.nan))
+
+    @property
+    def on(self) -> Hardware:
+        """`hardware` as layers ask it."""
+        return as_hardware(self.hardware())
 
     @property
     def conducts(self) -> bool:
@@ -124,64 +139,62 @@ class Op(nnx.Module):
 
     def fresh(self, x: Array) -> Array:
         """The key of the noise of this product with ``x``."""
-        return keyed_by(self.key.get_value(), x)
+        key = self.key.get_value()
+        if self.step is not None:
+            key = named(key, "step")
+            for n in self.step.get_value():
+                key = numbered(key, n)
+        return keyed_by(key, x)
 
-    def readings(self, matrices: Array) -> Reading:
+    def readings(self, matrices: Array) -> Any:
         """What is multiplied with, stacked over groups, for kernel matrices (groups, rows, cols)."""
         if self.reading is not None:
             return self._followed(self.reading.get_value(), matrices)
         if self.chip is not None:
             raise ValueError("this layer is programmed but not read: call crossjax.nn.read(key, model, t) first")
-        return self._imagined(matrices, self.hardware(), () if self.deterministic else self.injections.get_value())
+        on, injections = self.on, () if self.deterministic else self.injections.get_value()
+        return self._each(lambda k, w: on.imagine(k, w, injections), at_least_single(matrices))
 
-    def _imagined(self, matrices: Array, tile: Tile, injections: Sequence[Injection]) -> Reading:
-        key, matrices = self.key.get_value(), at_least_single(matrices)
-        if matrices.shape[0] == 1:
-            return jax.tree.map(lambda a: a[None], imagine(key, tile, matrices[0], injections))
-        keys = split(named(key, "groups"), matrices.shape[0])
-        return jax.vmap(lambda k, w: imagine(k, tile, w, injections))(keys, matrices)
+    def _each(self, f: Callable[..., Any], *stacked: Any) -> Any:
+        """``f(key, …)`` of every group, stacked."""
+        key, count = self.key.get_value(), jax.tree.leaves(stacked)[0].shape[0]
+        if count == 1:
+            return jax.tree.map(lambda a: a[None], f(key, *only(stacked)))
+        return jax.vmap(f)(split(named(key, "groups"), count), *stacked)
 
-    def _followed(self, reading: Reading, matrices: Array) -> Reading:
+    def _followed(self, reading: Any, matrices: Array) -> Any:
         """A reading whose derivative by the kernel matrices is that of `straight_through`, or refused."""
-        if not self.straight_through:
-            return replace(reading, w=_refuse_gradient(reading.w, matrices))
-        plain = replace(self.hardware(), wires=None, **{"device.read": None})
-        ideal = self._imagined(matrices, plain, ())
-        share = (ideal.scale / reading.scale)[:, :, None, None]
-        if share.shape[-1] > 1:  # a scale per column, none for a column of references
-            spare = ideal.w.shape[-1] - share.shape[-1]
-            share = jnp.pad(share, [(0, 0)] * 5 + [(0, spare)], constant_values=1.0)
-        lines = ideal.w * share
-        return replace(reading, w=reading.w + (lines - lax.stop_gradient(lines)))
+        if self.straight_through:
+            return self._each(self.on.follow, reading, at_least_single(matrices))
+        return _refuse_gradient(reading, matrices)
 
     def note(self, matrices: Array, x: Array, driven: Array | None = None) -> None:
         """Remember the ranges that inputs (groups, vectors, rows) need, those that are ``driven`` (likewise)."""
         assert self.observe is not None and self.observed is not None
-        tile, percentile = self.hardware(), self.observe
+        on, percentile = self.on, self.observe
 
         def ranges(w: Array, x: Array, driven: Array | None) -> Array:
-            needed = needed_ranges(tile, w, x, percentile, driven)
-            return jnp.stack([jnp.ones(()), *(jnp.zeros(()) if a is None else a for a in needed)])
+            return jnp.append(1.0, on.needed(w, x, percentile, driven))
 
         found = jax.vmap(ranges)(at_least_single(matrices), at_least_single(x), driven)
         self.observed[...] = jnp.maximum(self.observed[...], found.max(axis=0))
 
 
 @jax.custom_jvp
-def _refuse_gradient(w: Array, matrices: Array) -> Array:
-    """What a chip conducts, ``w``; refuses to be differentiated by the kernel matrices, which it does not follow."""
-    return w
+def _refuse_gradient(reading: Any, matrices: Array) -> Any:
+    """What a chip conducts; refuses to be differentiated by the kernel matrices, which it does not follow."""
+    return reading
 
 
-def _refuse_gradient_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
-    (w, matrices), (moved, kernel) = primals, tangents
+def _refuse_gradient_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
+    (reading, matrices), (moved, kernel) = primals, tangents
     if not isinstance(kernel, SymbolicZero):
         raise ValueError(
             f"the gradient by a kernel {matrices.shape[1:]} whose chip is programmed and read would be 0, since the "
             "chip conducts what it conducts: read it with crossjax.nn.read(…, straight_through=True) for the gradient "
             "of the product, or differentiate by other parameters only (nnx.grad(…, argnums=nnx.DiffState(0, filter)))"
         )
-    return w, jnp.zeros_like(w) if isinstance(moved, SymbolicZero) else moved
+    return reading, moved
 
 
 _refuse_gradient.defjvp(_refuse_gradient_jvp, symbolic_zeros=True)
@@ -206,8 +219,13 @@ class MatrixOp(Op):
         """(1, rows, cols) of a kernel whose contracted axes come first."""
         return kernel.reshape(1, math.prod(kernel.shape[: self.contracted]), -1)
 
-    def __call__(self, x: Array, kernel: Array, dimension_numbers: Any, precision: Any = None, **options: Any) -> Array:
-        """As `lax.dot_general`, for a kernel without batch axes."""
+    def __call__(
+        self, x: Array, kernel: Array, dimension_numbers: Any = None, precision: Any = None, **options: Any
+    ) -> Array:
+        """As `lax.dot_general`, for a kernel without batch axes; without dimension numbers as `jnp.matmul`."""
+        if dimension_numbers is None:
+            inner = range(x.ndim - self.contracted, x.ndim), range(self.contracted)
+            dimension_numbers = (tuple(map(tuple, inner)), ((), ()))
         (mine, theirs), (batch, _) = dimension_numbers
         if batch or tuple(theirs) != tuple(range(self.contracted)):
             raise ValueError("a layer with batch axes in its kernel is several matrices: keep it digital by a rule")
@@ -222,12 +240,13 @@ class MatrixOp(Op):
             self.note(matrices, vectors.reshape(1, -1, vectors.shape[-1]))
             y = at_least_single(vectors) @ at_least_single(matrices[0])
         else:
-            y = mvm(self.fresh(x), self.hardware(), _only(self.readings(matrices)), vectors)
+            y = self.on.multiply(self.fresh(x), only(self.readings(matrices)), vectors)
         return y.astype(dtype).reshape(*batch_shape, *kernel.shape[self.contracted :])
 
     def look_up(self, rows: Array, kernel: Array) -> Array:
         """Rows of the matrix (…, cols) for indices (…): a full signal on one word line each."""
-        return look_up(self.fresh(rows), self.hardware(), _only(self.readings(self.flat(kernel))), rows)
+        matrices = self.flat(kernel)
+        return self.on.look_up(self.fresh(rows), only(self.readings(matrices)), rows, matrices.shape[1])
 
 
 class EinsumOp(MatrixOp):
@@ -340,18 +359,19 @@ class ConvOp(Op):
         else:
             parts = jnp.moveaxis(x.reshape(*x.shape[:-1], self.groups, -1), -2, 0)
         if self.observe is not None:
-            patches, driven = jax.vmap(window.patches)(parts), jax.vmap(partial(window.driven, self.hardware()))(parts)
+            patches, driven = jax.vmap(window.patches)(parts), jax.vmap(partial(self.on.driven, window))(parts)
             flat = (self.groups, -1, patches.shape[-1])
             self.note(matrices, patches.reshape(flat), None if driven is None else driven.reshape(flat))
             y = jax.vmap(window.convolve)(parts, matrices)
         elif self.groups == 1:
-            y = convolve(key, self.hardware(), _only(self.readings(matrices)), x, window)[None]
+            y = self.on.convolve(key, only(self.readings(matrices)), x, window)[None]
         else:
-            tile, keys = self.hardware(), split(key, self.groups)
-            y = jax.vmap(lambda k, r, p: convolve(k, tile, r, p, window))(keys, self.readings(matrices), parts)
+            on, keys = self.on, split(key, self.groups)
+            y = jax.vmap(lambda k, r, p: on.convolve(k, r, p, window))(keys, self.readings(matrices), parts)
         y = y[0] if self.groups == 1 else jnp.moveaxis(y, 0, -2).reshape(*y.shape[1:-1], -1)
         return y.astype(dtype)
 
 
-def _only(readings: Reading) -> Reading:
+def only(readings: Any) -> Any:
+    """The reading of a layer of one group."""
     return jax.tree.map(lambda a: a[0], readings)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
+from crossjax.nn.registry import kind_of
 from crossjax.nn.walk import RESCALING, Place, kernel_of, reach, slot_of
 
 _LAYERS = (nnx.Linear, nnx.LinearGeneral, nnx.Conv, nnx.ConvTranspose, nnx.Einsum, nnx.Embed)
@@ -28,7 +29,11 @@ def refused(place: Place, why: str) -> ValueError:
 
 def unfit(layer: Any) -> str | None:
     """Why a layer cannot be converted, whatever calls it; None if it can."""
-    slot, shape, rank = slot_of(layer) or "", jnp.shape(kernel_of(layer)[...]), _rank(layer)
+    slot, kind = slot_of(layer) or "", kind_of(layer)
+    if kind is not None and kind.own:
+        lacks = [name for name in (slot, kind.kernel) if not hasattr(layer, name)]
+        return f"its type is registered with {' and '.join(lacks)}, which it does not have" if lacks else None
+    shape, rank = jnp.shape(kernel_of(layer)[...]), _rank(layer)
     base = next(kind for kind in _LAYERS if isinstance(layer, kind))
     if len(shape) != rank:
         return (
@@ -61,6 +66,9 @@ def check(model: nnx.Module, places: Sequence[Place]) -> None:
         kind, loose = type(place.module), [k for k, v in place.matrices.items() if 1 not in v.shape]
         if loose:
             raise _open(place, f"it holds {', '.join(loose)} itself, and crossjax has tiles for layers only")
+        registered = kind_of(place.module)
+        if registered is not None and registered.own:
+            continue
         if place.slot and not _flax(kind.__call__):
             raise _open(place, f"{kind.__name__}.__call__ need not multiply with the layer's kernel")
         if place.slot and not _flax(place.module.promote_dtype):
@@ -75,7 +83,7 @@ def check(model: nnx.Module, places: Sequence[Place]) -> None:
         ways.setdefault(id(node), set()).add(any(isinstance(m, RESCALING) for m in above))
         if len(ways[id(node)]) > 1:
             raise _open(place, "one path to it leads through nnx.WeightNorm or SpectralNorm, another past them")
-        kernel = "embedding" if isinstance(node, nnx.Embed) else "kernel"
+        kernel = getattr(kind_of(node), "kernel", "kernel")
         for module in above:
             if id(module) not in code:
                 code[id(module)] = [(f.__qualname__, _names(f.__code__)) for f in _functions(module)]

@@ -209,8 +209,10 @@ def _misfits(model: nnx.Module) -> str:
             if held is None:
                 continue
             made = held.get_value()
-            if (made.scale.shape[0], *made.shape) != (groups, rows, cols):
-                size = (made.scale.shape[0], *made.shape)
+            if not hasattr(made, "shape"):
+                continue  # of other hardware, which has to see for itself
+            size = made.shape if isinstance(made, jax.Array) else (jax.tree.leaves(made)[0].shape[0], *made.shape)
+            if size != (groups, rows, cols):
                 return f"{name} has a chip of (groups, rows, cols) = {size} and a kernel of {(groups, rows, cols)}"
     return ""
 

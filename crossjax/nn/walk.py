@@ -12,17 +12,10 @@ from flax import nnx
 from jax import Array
 
 from crossjax.nn.ops import Op
+from crossjax.nn.registry import kind_of
 
 Model = TypeVar("Model", bound=nnx.Module)
 
-SLOTS: tuple[tuple[type, str], ...] = (
-    (nnx.Linear, "dot_general"),
-    (nnx.LinearGeneral, "dot_general"),
-    (nnx.Conv, "conv_general_dilated"),
-    (nnx.ConvTranspose, "conv_general_dilated"),
-    (nnx.Einsum, "einsum_op"),
-    (nnx.Embed, "analog"),
-)
 RESCALING = (nnx.WeightNorm, nnx.SpectralNorm)
 _NORMS = (nnx.BatchNorm, nnx.LayerNorm, nnx.RMSNorm, nnx.GroupNorm, nnx.InstanceNorm, *RESCALING)
 
@@ -34,7 +27,8 @@ def path_name(path: Sequence[Any]) -> str:
 
 def slot_of(module: Any) -> str | None:
     """The attribute that a layer's product is injected into; None for a module that has none."""
-    return next((slot for kind, slot in SLOTS if isinstance(module, kind)), None)
+    kind = kind_of(module)
+    return None if kind is None else kind.slot
 
 
 def reach(node: Any, path: tuple[Any, ...] = (), above: tuple[Any, ...] = ()) -> Iterator[tuple[tuple, Any, tuple]]:
@@ -121,7 +115,9 @@ def ops(model: nnx.Module) -> Iterator[Op]:
 
 def kernel_of(layer: Any) -> nnx.Variable:
     """The parameter that a layer's chip holds."""
-    return layer.embedding if isinstance(layer, nnx.Embed) else layer.kernel
+    kind = kind_of(layer)
+    assert kind is not None
+    return getattr(layer, kind.kernel)
 
 
 def masked(layer: Any) -> Array:

@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
-from crossjax.nn.ops import Hardware
+from crossjax.nn.ops import Tiles
 from crossjax.training.checkpoints import plain
 from crossjax.training.order import Order, shuffled
 from crossjax.training.steps import GradientStep, Step, on_batch
@@ -31,7 +31,7 @@ def fingerprint(
     """
     params, rest, state = carry
     x, y = (jax.ShapeDtypeStruct((batch, *a.shape[1:]), jax.dtypes.canonicalize_dtype(a.dtype)) for a in data)
-    tiles = [v.get_value() for v in jax.tree.leaves(rest, is_leaf=_is_variable) if isinstance(v, Hardware)]
+    tiles = [v.get_value() for v in jax.tree.leaves(rest, is_leaf=_is_variable) if isinstance(v, Tiles)]
     found = {
         "key": _digest(_numbers(key)),
         "data": _digest(_numbers(data)),
