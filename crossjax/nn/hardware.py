@@ -17,7 +17,6 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from crossjax._pytree import replace
-from crossjax.compensation import needed_ranges, typical_ranges, with_ranges
 from crossjax.programming import History, Method
 from crossjax.programming import program as program_tiles
 from crossjax.tiles import lookup
@@ -25,6 +24,7 @@ from crossjax.tiles.conv import Window, convolve
 from crossjax.tiles.injection import Injection, imagine
 from crossjax.tiles.mvm import mvm
 from crossjax.tiles.mvm import read as read_tiles
+from crossjax.tiles.ranges import needed_ranges, typical_ranges, with_ranges
 from crossjax.tiles.tile import Chip, Reading, Tile
 
 

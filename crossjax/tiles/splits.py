@@ -7,7 +7,7 @@ the weight times the full scale.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import jax.numpy as jnp
 from jax import Array
@@ -43,8 +43,15 @@ class Split(Protocol):
 class _AllPairs:
     """What most ways have in common."""
 
-    levels: ClassVar[int | None] = None
-    in_turn: ClassVar[bool] = False
+    @property
+    def levels(self) -> int | None:
+        """See `Split.levels`: any."""
+        return None
+
+    @property
+    def in_turn(self) -> bool:
+        """See `Split.in_turn`."""
+        return False
 
     def used(self, pairs: int) -> int:
         """See `Split.used`: all."""
@@ -82,7 +89,10 @@ class MSPFirst(_AllPairs):
 class Residual(_AllPairs):
     """As `MSPFirst`, but what a pair missed when it was programmed and read goes onto the next ones."""
 
-    in_turn: ClassVar[bool] = True
+    @property
+    def in_turn(self) -> bool:
+        """See `Split.in_turn`."""
+        return True
 
     def shares(self, rest: Array, factors: Factors) -> list[Array]:
         """See `Split.shares`."""
@@ -116,17 +126,22 @@ class Digits(_AllPairs):
     """The digits of the integer weight (bit slices), the least significant one taking the rest, which a tile rounds.
 
     Attributes:
-        levels: conductance levels of one slice.
+        base: conductance levels of one slice.
     """
 
-    levels: int = static(default=2)  # type: ignore[assignment]
+    base: int = static(default=2)
 
     def _check(self) -> None:
-        check_count(self, "levels", low=2)
+        check_count(self, "base", low=2)
+
+    @property
+    def levels(self) -> int:
+        """See `Split.levels`."""
+        return self.base
 
     def shares(self, rest: Array, factors: Factors) -> list[Array]:
         """See `Split.shares`."""
-        top = self.levels - 1
+        top = self.base - 1
         shares = []
         for p, factor in enumerate(factors[:-1]):
             digit = jnp.ceil((jnp.abs(rest) - sum(factors[p + 1 :])) / factor * top - 1e-4)
