@@ -205,10 +205,10 @@ def evaluate(
         method: how they are programmed.
         compensate: see `read`.
         ranges: see `program`.
-        batch: how many chips are computed side by side; 1 streams them, one chip in memory at a time, which is
-            also the fastest for convolutions on a CPU.
-        devices: what the chips are divided among, as many as divide their number evenly. None: all, unless the
-            network was put on some of them (`jax.device_put`), where everything then stays.
+        batch: how many chips are computed side by side, on each device; 1 streams them, which is also the fastest for
+            convolutions on a CPU.
+        devices: what to divide the chips among, as many as divide their number evenly; None: all, unless the network
+            was put on some of them (`jax.device_put`).
 
     Returns:
         What ``measure`` returns, with axes (chips, times) in front.
