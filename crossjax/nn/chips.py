@@ -88,6 +88,13 @@ def _check_ranges(ranges: str) -> None:
         raise ValueError(f"ranges must be 'calibrate' or 'keep', got {ranges!r}")
 
 
+def _check_population(chips: int, batch: int, times: Sequence[float]) -> None:
+    if chips < 1 or batch < 1 or np.ndim(times) != 1 or not all(0 <= t < math.inf for t in times) or len(times) == 0:
+        raise ValueError(
+            f"evaluate needs at least one chip, a batch of at least 1 and times ≥ 0 s, got {chips}, {batch} and {times}"
+        )
+
+
 @door
 def read(
     key: Array, model: Model, t: Array | float = 0.0, *, compensate: bool = True, straight_through: bool = False
@@ -205,10 +212,10 @@ def evaluate(
         method: how they are programmed.
         compensate: see `read`.
         ranges: see `program`.
-        batch: how many chips are computed side by side; 1 streams them, one chip in memory at a time, which is
-            also the fastest for convolutions on a CPU.
-        devices: what the chips are divided among, as many as divide their number evenly. None: all, unless the
-            network was put on some of them (`jax.device_put`), where everything then stays.
+        batch: how many chips are computed side by side, on each device; 1 streams them, which is also the fastest for
+            convolutions on a CPU.
+        devices: what to divide the chips among, as many as divide their number evenly; None: all, unless the network
+            was put on some of them (`jax.device_put`).
 
     Returns:
         What ``measure`` returns, with axes (chips, times) in front.
@@ -216,10 +223,7 @@ def evaluate(
     Raises:
         ValueError: for a network without tiles, no chips, no times, no devices, or a negative time.
     """
-    if chips < 1 or batch < 1 or np.ndim(times) != 1 or not all(0 <= t < math.inf for t in times) or len(times) == 0:
-        raise ValueError(
-            f"evaluate needs at least one chip, a batch of at least 1 and times ≥ 0 s, got {chips}, {batch} and {times}"
-        )
+    _check_population(chips, batch, times)
     _check_ranges(ranges)
     if ranges == "calibrate":
         model, _ = with_typical_ranges(model)
