@@ -158,7 +158,7 @@ def _fits(function: str, name: str, bad: Any) -> bool:
         return shape == (4, 5) or (shape == (1, 2) and function.endswith("_conductance"))
     if name.startswith("r_") and function != "wires.first_order_conductance":  # a broken line
         return isinstance(bad, float) and bad == INF
-    if name == "loudest":  # nothing saturates
+    if name == "input_limit":  # nothing saturates
         return real and bool(np.all(np.asarray(bad) == INF))
     return name == "report" or (name == "measure" and callable(bad))
 

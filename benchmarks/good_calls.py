@@ -74,7 +74,7 @@ def functions(s: Setting) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]
         "program_core": (
             cx.program_core,
             {"key": k, "core": instrument, "weights": s.weights, "method": cx.OneShot(), "write_noise": 0.0,
-             "flicker": 0.0, "loudest": 1.0},
+             "flicker": 0.0, "input_limit": 1.0},
         ),
         "calibrate_ranges": (
             cx.calibrate_ranges, {"tile": s.tiles["hermes"], "weights": s.weights, "x": s.x, "percentile": 99.0}

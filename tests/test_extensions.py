@@ -98,9 +98,9 @@ class Bounded:
     def start(self, key, shape, g_min, g_max):
         return jnp.full(shape, g_min), None, None
 
-    def respond(self, key, memory, g, drive, g_min, g_max):
-        room = jnp.where(drive > 0, g_max - g, g - g_min)
-        moved = self.step * drive * room * (1.0 + self.noise * cx.keys.normal(key, g.shape))
+    def respond(self, key, memory, g, stimulus, g_min, g_max):
+        room = jnp.where(stimulus > 0, g_max - g, g - g_min)
+        moved = self.step * stimulus * room * (1.0 + self.noise * cx.keys.normal(key, g.shape))
         return jnp.clip(g + moved, g_min, g_max), memory
 
     def plan(self, target, known, goal, g_min, g_max):
@@ -136,6 +136,10 @@ class Offset:
     @property
     def extra_columns(self):
         return 0
+
+    @property
+    def levels(self):
+        return None
 
     def encode(self, w, g_min, g_max):
         return (g_min + (g_max - g_min) * (1.0 + w) / 2)[None]
@@ -213,11 +217,11 @@ class Halving:
 
     iterations: int = cx.static(default=5)
 
-    def run(self, key, core, weights, loudest):
+    def run(self, key, core, weights, input_limit):
         def step(core, state, key, k):
             read = core.verify(cx.keys.named(key, "read"), weights.shape[0], 1, 1.0, "mvm")
             core, pulses = core.pulse(cx.keys.named(key, "pulse"), 0.5 * (weights - read))
-            errors = programming.probe(key, core, weights, loudest)
+            errors = programming.probe(key, core, weights, input_limit)
             spent = programming.Spent(pulses, weights.shape[0], weights.size)
             return core, state, programming.measure(core, errors, weights, spent, jnp.zeros_like(weights))
 
@@ -274,7 +278,7 @@ class Photonic(cx.nn.Hardware):
     noise: float = 0.01
     fading: float = 1e-3
 
-    def imagine(self, key, weights, injections):
+    def ideal_reading(self, key, weights, injections):
         return weights
 
     def program(self, key, weights, method):

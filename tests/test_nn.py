@@ -11,7 +11,7 @@ import crossjax as cx
 from crossjax import nn, training
 from crossjax.nn.ops import einsum_axes
 from crossjax.tiles.conv import Window, convolve, direct
-from crossjax.tiles.injection import imagine
+from crossjax.tiles.injection import ideal_reading
 from crossjax.tiles.tile import Tile
 
 pytestmark = pytest.mark.slow
@@ -87,7 +87,7 @@ def test_a_direct_convolution_is_the_same_arithmetic_as_patches(key, name):
     strides = (layer.strides,) * len(size) if isinstance(layer.strides, int) else tuple(layer.strides)
     window = Window.of(shape[1:-1], size, strides, (1,) * len(size), "SAME")
     tile = cx.replace(NOISY, noise=None, device=cx.devices.pcm(), **{"dac.slice_bits": 4})
-    reading = imagine(key, tile, kernel.reshape(-1, kernel.shape[-1]))
+    reading = ideal_reading(key, tile, kernel.reshape(-1, kernel.shape[-1]))
     tile = cx.replace(tile, device=cx.devices.ideal())
     reading = cx.replace(reading, variance=None)
     x = jax.random.normal(key, shape)
@@ -99,7 +99,7 @@ def test_a_direct_convolution_is_the_same_arithmetic_as_patches(key, name):
 def test_read_noise_of_a_direct_convolution_has_the_variance_of_its_patches(key):
     tile = Tile(512, 512, device=cx.devices.pcm())
     kernel = jax.random.normal(key, (18, 3))
-    reading = imagine(key, tile, kernel)
+    reading = ideal_reading(key, tile, kernel)
     window = Window.of((6, 6), (3, 3), (1, 1), (1, 1), "SAME")
     x = jnp.broadcast_to(jax.random.normal(key, (1, 6, 6, 2)), (2000, 6, 6, 2))
     found = jnp.std(convolve(key, tile, reading, x, window), axis=0)
@@ -240,7 +240,7 @@ def test_weight_noise_has_the_standard_deviation_it_says(key, per, fresh):
     noise = training.WeightNoise(0.05, per=per, fresh=fresh)
 
     def one(k):
-        return cx.mvm(k, tile, imagine(k, tile, w, [noise]), x)[0] - x[0] @ w
+        return cx.mvm(k, tile, ideal_reading(k, tile, w, [noise]), x)[0] - x[0] @ w
 
     found = jnp.std(jax.vmap(one)(jax.random.split(key, 4000)), axis=0)
     top = jnp.abs(w).max(axis=0)
@@ -253,7 +253,7 @@ def test_device_noise_is_the_programming_error_and_drops_are_drops(key):
     w = jnp.full((300, 200), 0.5).at[0, 0].set(1.0)
 
     def weights(*injections):
-        return imagine(key, tile, w, injections).w[0, :, 0, 0][1:]
+        return ideal_reading(key, tile, w, injections).w[0, :, 0, 0][1:]
 
     sigma = 0.26348 + 1.9650 * 0.5 - 1.1731 * 0.25
     found = float(jnp.std(weights(training.DeviceNoise())))
@@ -267,7 +267,7 @@ def test_device_noise_is_the_programming_error_and_drops_are_drops(key):
 def test_noise_per_vector_needs_analog_subtraction(key):
     tile = Tile(subtract="digital")
     with pytest.raises(ValueError, match="subtracts"):
-        imagine(key, tile, jnp.ones((3, 2)), [training.WeightNoise(fresh="vector")])
+        ideal_reading(key, tile, jnp.ones((3, 2)), [training.WeightNoise(fresh="vector")])
 
 
 @pytest.mark.parametrize("name", ["linear", "conv same stride", "conv groups", "einsum"])

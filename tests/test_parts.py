@@ -17,7 +17,7 @@ from jax import lax
 import crossjax as cx
 from crossjax.circuits.converters import ColumnSpread
 from crossjax.store import is_spec
-from crossjax.tiles.injection import imagine
+from crossjax.tiles.injection import ideal_reading
 
 KEY = jax.random.key(3)
 X = np.asarray([[0.23, -0.61, 0.87], [0.52, 0.11, -0.33]])  # weights, signals; |X| for what is positive
@@ -111,9 +111,9 @@ def apply(name, part, x):
     if hasattr(part, "effective"):
         return part.effective(g)
     if hasattr(part, "sums"):  # lines, in the tile that has them
-        return cx.mvm(KEY, cx.Tile(2, 3, wires=part), imagine(KEY, cx.Tile(2, 3), x), jnp.eye(2))
+        return cx.mvm(KEY, cx.Tile(2, 3, wires=part), ideal_reading(KEY, cx.Tile(2, 3), x), jnp.eye(2))
     if hasattr(part, "disturb"):
-        reading = imagine(KEY, cx.Tile(2, 3, device=cx.devices.pcm()), x, [part])
+        reading = ideal_reading(KEY, cx.Tile(2, 3, device=cx.devices.pcm()), x, [part])
         return reading.w + (0.0 if reading.variance is None else reading.variance)
     if hasattr(part, "run"):
         tile = cx.Tile(2, 3, device=cx.devices.pcm(), compensation=None)

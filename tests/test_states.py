@@ -8,7 +8,7 @@ import pytest
 import crossjax as cx
 from crossjax.devices import MeltQuench, Rewrite, SetPulses
 from crossjax.devices.noise import ByPulses
-from crossjax.tiles.injection import imagine
+from crossjax.tiles.injection import ideal_reading
 
 W = jax.random.normal(jax.random.key(0), (16, 16))
 THREE = cx.Device(g_max=20.0, g_min=2.0, states=3)
@@ -78,7 +78,7 @@ def test_training_sees_the_states_and_passes_straight_through_them(key):
     tile = cx.Tile(16, 16, device=cx.Device(states=2), compensation=None)
 
     def outputs(w):
-        return cx.mvm(key, tile, imagine(key, tile, w), jnp.eye(16))
+        return cx.mvm(key, tile, ideal_reading(key, tile, w), jnp.eye(16))
 
     y, pull = jax.vjp(outputs, W)
     np.testing.assert_allclose(y, jnp.round(W / jnp.abs(W).max()) * jnp.abs(W).max(), atol=1e-6)

@@ -209,7 +209,7 @@ class Device:
         asked, believed, writer, ends = request != 0, self.believed(state), self.writer, (self.g_min, self.g_max)
         plan = writer.plan(believed, state.known, believed + request, *ends)
         pulses = jnp.where(asked, plan.pulses, 0)
-        g, memory = writer.respond(key, state.memory, state.g, plan.drive, *ends)
+        g, memory = writer.respond(key, state.memory, state.g, plan.stimulus, *ends)
         if off is not False:
             g = jnp.where(off, self._switched_off(key, jnp.full_like(g, self.g_min)), g)
         hit = pulses > 0

@@ -42,10 +42,10 @@ class MeltQuench:
         return jnp.full(shape, g_min), self.spread * normal(key, shape), None
 
     def respond(
-        self, key: Array, memory: Array, g: Array, drive: Array, g_min: Scalar, g_max: Scalar
+        self, key: Array, memory: Array, g: Array, stimulus: Array, g_min: Scalar, g_max: Scalar
     ) -> tuple[Array, Array]:
-        """See `Write.respond`; the drive is an amplitude."""
-        after = g_min + (g_max - g_min) * self.curve(drive, memory)
+        """See `Write.respond`; the stimulus is an amplitude."""
+        after = g_min + (g_max - g_min) * self.curve(stimulus, memory)
         return clip_inside(missed(key, self, after, g_max), g_min, g_max), memory
 
     def curve(self, amplitude: Array, threshold: Array) -> Array:

@@ -63,10 +63,10 @@ class SetPulses:
         return clip_inside(g + step, self.g_low, g_max), p
 
     def respond(
-        self, key: Array, memory: Array, g: Array, drive: tuple[Array, Array], g_min: Scalar, g_max: Scalar
+        self, key: Array, memory: Array, g: Array, stimulus: tuple[Array, Array], g_min: Scalar, g_max: Scalar
     ) -> tuple[Array, Array]:
-        """See `Write.respond`; the drive is (whether it begins with a RESET, how many SET pulses)."""
-        down, count = drive
+        """See `Write.respond`; the stimulus is (whether it begins with a RESET, how many SET pulses)."""
+        down, count = stimulus
         g = jnp.where(down, self.reset(named(key, "reset"), g.shape), g)
 
         def step(carry: tuple[Array, Array], k: Array) -> tuple[tuple[Array, Array], None]:

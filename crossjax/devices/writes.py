@@ -1,17 +1,17 @@
 """What a write does to a device, and what the write circuit makes of a wanted change.
 
-Two parts that know different things. The *device law* (`Write.respond`) is physics: what a drive does to a device with
-this conductance and this memory. The *controller* (`Write.plan`) never sees either: from the conductance that it
-believes it wrote, it turns a goal into a drive by the mean response, and believes the outcome. A drive is whatever the
-law takes: a conductance to aim at, an amplitude, a number of pulses.
+Two parts that know different things. The *device law* (`Write.respond`) is physics: what a stimulus does to a device
+with this conductance and this memory. The *controller* (`Write.plan`) never sees either: from the conductance that it
+believes it wrote, it turns a goal into a stimulus by the mean response, and believes the outcome. A stimulus is
+whatever the law takes: a conductance to aim at, an amplitude, a number of pulses.
 
-* `Rewrite`                  : a drive is a conductance, hit with write noise (any device, no physics assumed).
+* `Rewrite`                  : a stimulus is a conductance, hit with write noise (any device, no physics assumed).
 * `melt_quench.MeltQuench`   : PCM partial RESET; a pulse of some amplitude melts and quenches.
 * `set_pulses.SetPulses`     : PCM crystallisation; each SET pulse adds a little less; going down takes a RESET.
 * `Stepped`                  : any of them, on a device of few states.
 
-All are elementwise on arrays of any shape; conductances in µS. Which devices a drive reaches is the device's business
-(`Device.pulse`): laws and plans answer for all of them.
+All are elementwise on arrays of any shape; conductances in µS. Laws and plans answer for all devices; which of them a
+stimulus reaches is said by `Device.pulse`.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class Plan(NamedTuple):
     """What a controller sends, and what it believes then.
 
     Attributes:
-        drive: for the law.
-        pulses: write pulses that the drive takes on every device; 0: it is not touched.
+        stimulus: for the law.
+        pulses: write pulses that the stimulus takes on every device; 0: it is not touched.
         target: conductance that it believes in afterwards, µS.
         known: what else it keeps count of.
     """
 
-    drive: Any
+    stimulus: Any
     pulses: Array
     target: Array
     known: Any = None
@@ -52,8 +52,10 @@ class Write(Protocol):
         """Devices that have just been RESET: conductances, what they remember, and what a controller knows of it."""
         ...
 
-    def respond(self, key: Array, memory: Any, g: Array, drive: Any, g_min: Scalar, g_max: Scalar) -> tuple[Array, Any]:
-        """The device law: conductance and memory after ``drive``."""
+    def respond(
+        self, key: Array, memory: Any, g: Array, stimulus: Any, g_min: Scalar, g_max: Scalar
+    ) -> tuple[Array, Any]:
+        """The device law: conductance and memory after ``stimulus``."""
         ...
 
     def plan(self, target: Array, known: Any, goal: Array, g_min: Scalar, g_max: Scalar) -> Plan:
@@ -98,10 +100,10 @@ class Rewrite:
         return jnp.full(shape, g_min), None, None
 
     def respond(
-        self, key: Array, memory: None, g: Array, drive: Array, g_min: Scalar, g_max: Scalar
+        self, key: Array, memory: None, g: Array, stimulus: Array, g_min: Scalar, g_max: Scalar
     ) -> tuple[Array, None]:
-        """See `Write.respond`; the drive is the conductance to aim at, µS."""
-        return clip_inside(missed(key, self, drive, g_max), g_min, g_max), None
+        """See `Write.respond`; the stimulus is the conductance to aim at, µS."""
+        return clip_inside(missed(key, self, stimulus, g_max), g_min, g_max), None
 
     def plan(self, target: Array, known: None, goal: Array, g_min: Scalar, g_max: Scalar) -> Plan:
         """See `Write.plan`: aim at the goal."""
@@ -153,11 +155,13 @@ class Stepped:
         g, memory, known = self.write.start(key, shape, g_min, g_max)
         return nearest_state(g, self.states, g_min, g_max), memory, known
 
-    def respond(self, key: Array, memory: Any, g: Array, drive: Any, g_min: Scalar, g_max: Scalar) -> tuple[Array, Any]:
+    def respond(
+        self, key: Array, memory: Any, g: Array, stimulus: Any, g_min: Scalar, g_max: Scalar
+    ) -> tuple[Array, Any]:
         """See `Write.respond`."""
         error = getattr(self.write, "error", None)
         exact: Any = self.write if error is None else replace(self.write, error=None)
-        g, memory = exact.respond(key, memory, g, drive, g_min, g_max)
+        g, memory = exact.respond(key, memory, g, stimulus, g_min, g_max)
         g = nearest_state(g, self.states, g_min, g_max)
         if error is not None:
             g = clip_inside(missed(named(key, "state"), self.write, g, g_max), g_min, g_max)

@@ -56,7 +56,7 @@ def at_step(model: Model, n: Array | int) -> Model:
         h = cx.nn.at_step(self.cell, n)(h, x)  # in a loop over n, or the body of a scan
 
     For calls of one layer that may meet equal inputs, which without it see equal noise: the steps of a recurrence, two
-    uses in one pass. Steps nest: one of a network at a step is another. What the chip conducts, or is imagined to in
+    uses in one pass. Steps nest: one of a network at a step is another. What the chip conducts, or is thought to in
     training, is that of one chip at all steps. A digital network is returned as it is.
 
     Args:

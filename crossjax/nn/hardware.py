@@ -21,7 +21,7 @@ from crossjax.programming import History, Method
 from crossjax.programming import program as program_tiles
 from crossjax.tiles import lookup
 from crossjax.tiles.conv import Window, convolve
-from crossjax.tiles.injection import Injection, imagine
+from crossjax.tiles.injection import Injection, ideal_reading
 from crossjax.tiles.mvm import mvm
 from crossjax.tiles.mvm import read as read_tiles
 from crossjax.tiles.ranges import needed_ranges, typical_ranges, with_ranges
@@ -36,7 +36,7 @@ class Hardware(Protocol):
     """
 
     @abstractmethod
-    def imagine(self, key: Array, weights: Array, injections: Sequence[Injection]) -> Any:
+    def ideal_reading(self, key: Array, weights: Array, injections: Sequence[Injection]) -> Any:
         """The reading of a perfect chip, disturbed by ``injections``, to train against; differentiable in weights."""
         ...
 
@@ -105,9 +105,9 @@ class OnTiles(Hardware):
 
     tile: Tile
 
-    def imagine(self, key: Array, weights: Array, injections: Sequence[Injection]) -> Reading:
-        """See `Hardware.imagine`."""
-        return imagine(key, self.tile, weights, injections)
+    def ideal_reading(self, key: Array, weights: Array, injections: Sequence[Injection]) -> Reading:
+        """See `Hardware.ideal_reading`."""
+        return ideal_reading(key, self.tile, weights, injections)
 
     def program(self, key: Array, weights: Array, method: Method) -> tuple[Chip, History]:
         """See `Hardware.program`."""
@@ -131,7 +131,7 @@ class OnTiles(Hardware):
 
     def follow(self, key: Array, reading: Reading, weights: Array) -> Reading:
         """See `Hardware.follow`: that of the plain product, on the scale of the reading."""
-        ideal = imagine(key, replace(self.tile, wires=None, **{"device.read": None}), weights)
+        ideal = ideal_reading(key, replace(self.tile, wires=None, **{"device.read": None}), weights)
         share = (ideal.scale / reading.scale)[:, None, None]
         if share.shape[-1] > 1:  # a scale per column, none for a column of references
             spare = ideal.w.shape[-1] - share.shape[-1]

@@ -3,13 +3,13 @@
 An op turns the layer's kernel into matrices (groups, rows, cols), one chip a group, and the layer's inputs into
 vectors. What the matrices conduct depends on what the op holds:
 
-    nothing      a chip that is imagined from the kernel, with injected noise unless ``deterministic``: training
+    nothing      a perfectly programmed chip of the kernel, with injected noise unless ``deterministic``: training
     a reading    the programmed chip at one moment (see `crossjax.nn.program` and `crossjax.nn.read`): inference
 
 Noise is a function of the op's key and of the inputs: no state changes in a call, so ops work in jit, vmap, scan and
 remat, and the same call twice gives the same result. Time steps, calls of a shared layer and examples under vmap whose
 inputs differ in any bit see noise of their own; those whose inputs are equal see the same, unless they are told apart
-by `crossjax.nn.at_step`. Weights that are imagined with noise are those of one chip: they follow from the key alone.
+by `crossjax.nn.at_step`. Weights with injected noise are those of one chip: they follow from the key alone.
 
 A chip computes in single precision, whatever comes in; what goes out is of the type that the digital layer returns.
 """
@@ -153,7 +153,7 @@ class Op(nnx.Module):
         if self.chip is not None:
             raise ValueError("this layer is programmed but not read: call crossjax.nn.read(key, model, t) first")
         on, injections = self.on, () if self.deterministic else self.injections.get_value()
-        return self._each(lambda k, w: on.imagine(k, w, injections), at_least_single(matrices))
+        return self._each(lambda k, w: on.ideal_reading(k, w, injections), at_least_single(matrices))
 
     def _each(self, f: Callable[..., Any], *stacked: Any) -> Any:
         """``f(key, …)`` of every group, stacked."""

@@ -41,7 +41,7 @@ class GDP:
         batch: random inputs per iteration.
         step: fraction of the estimated error that a pulse is to correct.
         decay: step_k = step / (1 + decay k).
-        drive: standard deviation of the Gaussian inputs, in full inputs; less where the ADCs would saturate.
+        deviation: standard deviation of the Gaussian inputs, in full inputs; less where the ADCs would saturate.
         dead_zone, confidence, caution: as above.
         patience: stop pulsing once the smoothed MVM error has not improved by 0.1 % for so many iterations;
             None: never.
@@ -55,7 +55,7 @@ class GDP:
     batch: int = static(default=1024)
     step: float = 0.25
     decay: float = 0.0
-    drive: float = 0.6
+    deviation: float = 0.6
     dead_zone: float = 0.22
     confidence: float = 1.35
     caution: float = 1.0
@@ -67,7 +67,7 @@ class GDP:
         check_count(self, "iterations")
         check_count(self, "batch")
         check_range(self, "step", low=0, high=2, strict=True)
-        check_range(self, "drive", low=0, high=10, strict=True)
+        check_range(self, "deviation", low=0, high=10, strict=True)
         for name in ("decay", "dead_zone", "confidence", "caution"):
             check_range(self, name, low=0)
         check_range(self, "seconds", low=0, strict=True)
@@ -75,14 +75,14 @@ class GDP:
         if self.patience is not None:
             check_count(self, "patience")
 
-    def run(self, key: Array, core: Programmable, weights: Array, loudest: Array) -> tuple[Programmable, Sums]:
+    def run(self, key: Array, core: Programmable, weights: Array, input_limit: Array) -> tuple[Programmable, Sums]:
         """See `Method.run`."""
         core, first = core.write(named(key, "first"), weights)
-        quiet = jnp.minimum(loudest, self.drive)
+        deviation = jnp.minimum(input_limit, self.deviation)
         average, dead = self._average(core, weights), self._dead_zone(core, weights) + core.rounding(weights)
 
         def draw(k: Array | int) -> Array:
-            return core.inputs(numbered(named(key, "inputs"), k), self.batch, weights.shape[0], quiet)
+            return core.inputs(numbered(named(key, "inputs"), k), self.batch, weights.shape[0], deviation)
 
         def step(core: Programmable, state: _State, key: Array, k: Array) -> tuple[Programmable, _State, Sums]:
             x, wanted = state.inputs, state.inputs @ weights

@@ -52,7 +52,7 @@ class Iterative:
         check_range(self, "seconds", low=0, strict=True)
         check_choice(self, "verify", ("mvm", "cell"))
 
-    def run(self, key: Array, core: Programmable, weights: Array, loudest: Array) -> tuple[Programmable, Sums]:
+    def run(self, key: Array, core: Programmable, weights: Array, input_limit: Array) -> tuple[Programmable, Sums]:
         """See `Method.run`."""
         tolerance = jnp.maximum(self.tolerance, 1e-6)
         integration = core.integration(self.integration, self.reads, tolerance)
@@ -67,7 +67,7 @@ class Iterative:
             done = (done | inside) if self.keep else inside
             core, pulses = core.pulse(named(key, "pulse"), jnp.where(done, 0.0, -self.step * error))
             spent = Spent(pulses + jnp.where(k == 0, first, 0), mvms, self.reads * weights.size)
-            return core, done, measure(core, probe(key, core, weights, loudest), weights, spent, done)
+            return core, done, measure(core, probe(key, core, weights, input_limit), weights, spent, done)
 
         core, _, sums = core.repeat(
             step, jnp.zeros(weights.shape, bool), key, self.iterations, reads=mvms, seconds=self.seconds

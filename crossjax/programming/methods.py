@@ -1,6 +1,6 @@
 """Ways to write weights into a core, and the two that send no pulse twice: once, and exactly.
 
-Each is a frozen dataclass of hyper-parameters with one method, ``run(key, core, weights, loudest)``, on normalised
+Each is a frozen dataclass of hyper-parameters with one method, ``run(key, core, weights, input_limit)``, on normalised
 weights (r, c) of one tile; `crossjax.program` applies it to all tiles of a matrix. `iterative.py` has
 program-and-verify, `gdp.py` gradient descent on the MVM error.
 """
@@ -22,17 +22,17 @@ from crossjax.programming.history import Spent, Sums, measure
 class Method(Protocol):
     """A programming method."""
 
-    def run(self, key: Array, core: Any, weights: Array, loudest: Array) -> tuple[Any, Sums]:
+    def run(self, key: Array, core: Any, weights: Array, input_limit: Array) -> tuple[Any, Sums]:
         """Write normalised ``weights`` (r, c) into ``core``, a `Programmable`; returns the new one.
 
-        Inputs above σ = ``loudest`` saturate its ADCs.
+        Inputs above σ = ``input_limit`` saturate its ADCs.
         """
         ...
 
 
-def probe(key: Array, core: Programmable, weights: Array, loudest: Array, batch: int = 128) -> tuple[Array, Array]:
+def probe(key: Array, core: Programmable, weights: Array, input_limit: Array, batch: int = 128) -> tuple[Array, Array]:
     """(‖ŷ − y‖², ‖y‖²) of the core for random inputs."""
-    x = core.inputs(named(key, "probe inputs"), batch, weights.shape[0], jnp.minimum(loudest, 1 / 3))
+    x = core.inputs(named(key, "probe inputs"), batch, weights.shape[0], jnp.minimum(input_limit, 1 / 3))
     y = x @ weights
     residual = core.mvm(named(key, "probe"), x) - y
     return jnp.sum(power(residual)), jnp.sum(power(y))
@@ -52,10 +52,10 @@ class OneShot:
     that is known by its pulses only, and an instrument, gets one write request per weight.
     """
 
-    def run(self, key: Array, core: Programmable, weights: Array, loudest: Array) -> tuple[Programmable, Sums]:
+    def run(self, key: Array, core: Programmable, weights: Array, input_limit: Array) -> tuple[Programmable, Sums]:
         """See `Method.run`."""
         core, pulses = core.program(key, weights)
-        errors = probe(key, core, weights, loudest) if core.weights() is None else None
+        errors = probe(key, core, weights, input_limit) if core.weights() is None else None
         return core, _once(measure(core, errors, weights, Spent(pulses), jnp.ones_like(weights)))
 
 
@@ -63,7 +63,7 @@ class OneShot:
 class Exact:
     """Every device at its target, exactly: what the hardware leaves of perfectly written weights, the floor of all."""
 
-    def run(self, key: Array, core: Programmable, weights: Array, loudest: Array) -> tuple[Programmable, Sums]:
+    def run(self, key: Array, core: Programmable, weights: Array, input_limit: Array) -> tuple[Programmable, Sums]:
         """See `Method.run`.
 
         Raises:

@@ -36,7 +36,7 @@ from crossjax.tiles.tile import (
     check_age,
     check_chip,
     check_weights,
-    drive,
+    input_deviation,
     normalise,
     scales,
     test_inputs,
@@ -130,18 +130,18 @@ def _write(
     w = grid.cut(w)
     down, across, r, c = w.shape
     scale = scales(tile, w)
-    loudest, deviation = (drive(tile, w / scale[..., None, :], wanted) for wanted in (10.0, 1 / 3))
+    input_limit, deviation = (input_deviation(tile, w / scale[..., None, :], wanted) for wanted in (10.0, 1 / 3))
     used = grid.mask() if grid.padded else None
 
     def one(at: tuple[Any, ...]) -> tuple[DeviceState, ColumnSpread | None, Sums]:
-        key, w, scale, loudest, used, old = at
+        key, w, scale, input_limit, used, old = at
         cells, columns = blank(named(key, "chip"), tile, (r, c), count=count) if old is None else old
         core = SimulatedCore(tile, cells, columns, used, begin=begin)
-        core, sums = method.run(named(key, "method"), core, w / scale, loudest)
+        core, sums = method.run(named(key, "method"), core, w / scale, input_limit)
         return core.cells, core.columns, sums
 
     keys, old = split(key, down * across).reshape(down, across), None if chip is None else _tiles(chip)
-    tiles = keys, w, scale, jnp.broadcast_to(loudest[..., 0], (down, across)), used, old
+    tiles = keys, w, scale, jnp.broadcast_to(input_limit[..., 0], (down, across)), used, old
     cells, columns, sums = _of_all_tiles(one, tiles, (down, across), r * c)
     ready = jnp.zeros(()) if begin is None else begin
     if begin is not None and cells.written is not None:
@@ -206,7 +206,7 @@ def program_core(
     *,
     write_noise: float | np.ndarray = 0.0,
     flicker: float = 0.0,
-    loudest: float = 10.0,
+    input_limit: float = 10.0,
 ) -> History:
     """Program a real core: anything with ``mvm(x)`` and ``pulse(change)`` (see `Core`), in place.
 
@@ -218,7 +218,7 @@ def program_core(
         write_noise: standard deviation of the weight that one write pulse leaves, for methods that ask
             whether a pulse is worth it; a number or one per cell.
         flicker: relative 1/f noise of a device over a factor e of time, Q, for the same.
-        loudest: standard deviation of inputs above which the core's ADCs saturate, in full inputs.
+        input_limit: standard deviation of inputs above which the core's ADCs saturate, in full inputs.
 
     Returns:
         The history (weight_error is NaN: nobody reads the cells).
@@ -239,8 +239,8 @@ def program_core(
         ensure_range(name, as_array(name, value), low=0)
     if np.shape(write_noise) not in ((), w.shape):
         raise ValueError(f"write_noise must be a number or one per weight {w.shape}, got {np.shape(write_noise)}")
-    ensure(lambda v: v > 0, "loudest must be > 0", loudest)
-    _, sums = method.run(key, Instrument(core, write_noise, flicker), w, jnp.asarray(loudest, w.dtype))
+    ensure(lambda v: v > 0, "input_limit must be > 0", input_limit)
+    _, sums = method.run(key, Instrument(core, write_noise, flicker), w, jnp.asarray(input_limit, w.dtype))
     return merge(sums)
 
 
@@ -308,7 +308,7 @@ def _check_vectors(vectors: int) -> None:
 @partial(jax.jit, static_argnums=3)
 def _random_inputs(key: Array, tile: Tile, weights: Array, vectors: int) -> Array:
     w, _ = normalise(tile, weights)
-    u = test_inputs(key, tile, (w.shape[0], vectors, w.shape[2]), drive(tile, w))
+    u = test_inputs(key, tile, (w.shape[0], vectors, w.shape[2]), input_deviation(tile, w))
     x = u.transpose(1, 0, 2).reshape(vectors, -1)[:, : weights.shape[0]]
     if tile.dac is not None and tile.dac.scaling == "fixed":
         x = x * tile.dac.range

@@ -17,7 +17,7 @@ from crossjax.devices.device import DeviceState
 from crossjax.programming.clock import Clock
 from crossjax.programming.core import State, Step
 from crossjax.tiles.cells import deviation
-from crossjax.tiles.mvm import conduct, forward, line_sums, line_variance
+from crossjax.tiles.mvm import forward, line_conductances, line_sums, line_variance
 from crossjax.tiles.tile import Reading, Tile, test_inputs
 from crossjax.tiles.writing import programmed, pulsed, sent
 
@@ -123,7 +123,7 @@ class SimulatedCore:
         def outputs(w: Array) -> Array:
             if self.tile.wires is not None:  # what the network makes of these weights
                 g = cell.encode(w, device.g_min, device.g_max)
-                w = conduct(self.tile, g[:, None, None], self.shape)[0][0, :, 0, 0]
+                w = line_conductances(self.tile, g[:, None, None], self.shape)[0][0, :, 0, 0]
             y = x @ w
             return y if adc is None else adc.convert(adc.distort(y, ColumnSpread() if columns is None else columns))
 
@@ -240,7 +240,7 @@ class SimulatedCore:
         """What the core conducts at this moment of its programming."""
         g = self.conductances()
         g = g if self.used is None else jnp.where(self.cells_used(), g, 0.0)
-        w, variance = conduct(self.tile, g[:, None, None], self.shape)
+        w, variance = line_conductances(self.tile, g[:, None, None], self.shape)
         if self.used is not None:
             off = ~self.cells_used()[None, :, None, None, : w.shape[-1]]
             w = jnp.where(off, 0.0, w)

@@ -17,7 +17,7 @@ from jax import Array, lax
 from crossjax._numerics import ratio
 from crossjax._pytree import check_choice, check_range, spec, static
 from crossjax._random import named, normal, uniform
-from crossjax.tiles.mvm import conduct
+from crossjax.tiles.mvm import line_conductances
 from crossjax.tiles.tile import Reading, Tile, normalise
 
 
@@ -124,7 +124,7 @@ class DropConnect:
         return None
 
 
-def imagine(key: Array, tile: Tile, weights: Array, injections: Sequence[Injection] = ()) -> Reading:
+def ideal_reading(key: Array, tile: Tile, weights: Array, injections: Sequence[Injection] = ()) -> Reading:
     """The reading of a perfectly programmed chip, disturbed by ``injections``; differentiable in ``weights``.
 
     Converters are perfect in gain and offset; wires and the read noise of the device are those of the tile.
@@ -152,7 +152,7 @@ def imagine(key: Array, tile: Tile, weights: Array, injections: Sequence[Injecti
     extra = None if extra is None else extra.transpose(order)[:, :, None]
     if tile.subtract == "analog" and device.read is None and tile.wires is None and tile.states is None:
         return Reading(w.transpose(order)[:, :, None], extra, scale, None, shape)
-    lines, variance = conduct(tile, tile.targets(w), shape)
+    lines, variance = line_conductances(tile, tile.targets(w), shape)
     if extra is not None:
         variance = extra if variance is None else variance + extra
     return Reading(lines, variance, scale, None, shape)

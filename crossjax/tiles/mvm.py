@@ -43,7 +43,7 @@ def as_inputs(x: Array | np.ndarray, shape: tuple[int, int]) -> Array:
 # ----------------------------------------------------------------------------------------- the product
 
 
-def conduct(tile: Tile, g: Array, shape: tuple[int, int]) -> tuple[Array, Array | None]:
+def line_conductances(tile: Tile, g: Array, shape: tuple[int, int]) -> tuple[Array, Array | None]:
     """Conductances (devices, down, across, r, c') to what an MVM multiplies with, and its noise variance.
 
     Both are (down, r, lines, across, c'), normalised; unused cells are exactly 0. With wires, the product is with
@@ -74,7 +74,7 @@ def _mask(tile: Tile, cells: tuple[int, ...], shape: tuple[int, int]) -> Array |
 
 
 def line_variance(tile: Tile, variance: Array, shape: tuple[int, int]) -> Array:
-    """Variance (µS²) of devices (devices, down, across, r, c') to that of what an MVM multiplies with, as `conduct`."""
+    """Variance (µS²) of devices (devices, down, across, r, c') to that of `line_conductances`."""
     low, high = tile.device.g_min, tile.device.g_max
     mask = _mask(tile, variance.shape, shape)
     if tile.subtract == "analog":
@@ -297,7 +297,7 @@ def _conducting(
     key: Array, tile: Tile, cells: DeviceState, t: Array, shape: tuple[int, int]
 ) -> tuple[Array, Array | None]:
     g = lax.optimization_barrier(tile.device.at(named(key, "read"), cells, t))  # drawn once, used twice
-    return conduct(tile, g, shape)
+    return line_conductances(tile, g, shape)
 
 
 @jax.jit
@@ -331,7 +331,7 @@ def drift_factor(key: Array, tile: Tile, reading: Reading, reference: Reference,
         y = jnp.where(tile.grid(reading.shape).columns(), y, 0.0)
         return jnp.sum(y, axis=1) if tile.compensation == "column" else jnp.sum(y, axis=(1, 3))[..., None]
 
-    now = _calibration_sums(key, tile, reading, reference.drive)
+    now = _calibration_sums(key, tile, reading, reference.deviation)
     alpha = ratio(signal(reference.sums), signal(now), 1.0)
     return alpha if tile.reference == "ideal" else jnp.where(t == reference.time, 1.0, alpha)
 
@@ -371,7 +371,7 @@ def _first_reference(key: Array, tile: Tile, first: Reading, deviation: Array) -
 
 @partial(jax.jit, static_argnums=2)
 def _ideal_reference(tile: Tile, g: Array, shape: tuple[int, int], deviation: Array) -> Array:
-    conducts = conduct(tile, g, shape)[0]
+    conducts = line_conductances(tile, g, shape)[0]
     return _bit_lines(tile, _calibration_inputs(tile, conducts.shape, deviation), conducts)
 
 

@@ -130,12 +130,12 @@ class Reference:
     Attributes:
         sums: bit-line sums of the calibration inputs on that day, with the noise of that one measurement, before the
             converters, (down, vectors, lines, across, c'): the converters in use look at them and at today's alike.
-        drive: standard deviation of the calibration inputs, in full inputs, (down, 1, 1).
+        deviation: standard deviation of the calibration inputs, in full inputs, (down, 1, 1).
         time: seconds after the chip's first read.
     """
 
     sums: Array
-    drive: Array
+    deviation: Array
     time: Array
 
 
@@ -302,7 +302,7 @@ def ideal_lines(tile: Tile, w: Array) -> Array:
     return tile.cell.lines(tile.targets(w), low, high)
 
 
-def drive(tile: Tile, w: Array, wanted: float = 1 / 3) -> Array:
+def input_deviation(tile: Tile, w: Array, wanted: float = 1 / 3) -> Array:
     """Standard deviation of test inputs, (down, 1, 1): as wanted, or less where ADCs would saturate.
 
     Four standard deviations of the largest output of the normalised weights ``w`` fit the ADC's range.
@@ -311,7 +311,7 @@ def drive(tile: Tile, w: Array, wanted: float = 1 / 3) -> Array:
 
 
 def fitting(tile: Tile, lines: Array, wanted: float = 1 / 3) -> Array:
-    """See `drive`; for normalised conductances of lines (lines, down, across, r, c')."""
+    """See `input_deviation`; for normalised conductances of lines (lines, down, across, r, c')."""
     if tile.adc is None:
         return jnp.full((lines.shape[1], 1, 1), wanted, lines.dtype)
     largest = jnp.max(safe_sqrt(jnp.sum(lines * lines, axis=-2)), axis=(0, 2, 3))[:, None, None]

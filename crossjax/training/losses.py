@@ -42,9 +42,9 @@ def distillation(teacher: nnx.Module, temperature: float = 4.0, weight: float = 
 
     def loss(model: Any, x: Array, y: Array) -> tuple[Array, Array]:
         hard, logits = cross_entropy(model, x, y)
-        wise = nnx.merge(graph, state)
-        wise.eval()
-        target = jax.nn.softmax(jax.lax.stop_gradient(wise(x)) / temperature)  # type: ignore[operator]
+        teacher_now = nnx.merge(graph, state)
+        teacher_now.eval()
+        target = jax.nn.softmax(jax.lax.stop_gradient(teacher_now(x)) / temperature)  # type: ignore[operator]
         soft = optax.kl_divergence(jax.nn.log_softmax(logits / temperature), target).mean()
         return (1 - weight) * hard + weight * temperature**2 * soft, logits
 

@@ -71,17 +71,17 @@ def make_step(graph: Any, optimiser: optax.GradientTransformation, loss: Loss, *
     ``graph, params, rest = nnx.split(model, nnx.Param, ...)``; pure, to be jitted. ``key`` is the noise of this batch.
     """
 
-    def lossy(params: Any, rest: Any, key: Array, x: Array, y: Array) -> tuple[Array, Any]:
+    def loss_and_rest(params: Any, rest: Any, key: Array, x: Array, y: Array) -> tuple[Array, Any]:
         model = nnx.merge(graph, params, rest, copy=True)
         model.train()
         set_key(model, key)
         value, logits = loss(model, x, y)
         return value, (nnx.split(model, nnx.Param, ...)[2], jnp.mean(jnp.argmax(logits, axis=-1) == y))
 
-    lossy = jax.checkpoint(lossy) if remat else lossy
+    loss_and_rest = jax.checkpoint(loss_and_rest) if remat else loss_and_rest
 
     def step(params: Any, rest: Any, state: Any, key: Array, x: Array, y: Array) -> tuple[Any, ...]:
-        (value, (rest, right)), gradient = jax.value_and_grad(lossy, has_aux=True)(params, rest, key, x, y)
+        (value, (rest, right)), gradient = jax.value_and_grad(loss_and_rest, has_aux=True)(params, rest, key, x, y)
         updates, state = optimiser.update(gradient, state, params)
         return optax.apply_updates(params, updates), rest, state, value, right
 
