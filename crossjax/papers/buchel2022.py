@@ -197,11 +197,14 @@ class OnChip:
         return jax.tree.map(float, found) | {"seconds": time.perf_counter() - begin}
 
 
+Case = tuple[str, Setting]  # method, ADC while programming
+
+
 def write(
     run: report.Run,
     size: Preset,
     digital: float,
-    results: Mapping[tuple[str, Setting], list[dict[str, Any]]],
+    results: Mapping[Case, list[dict[str, Any]]],
     analog: Any,
     matrix: dict[str, Any] | None,
 ) -> Path:
@@ -210,82 +213,12 @@ def write(
     layers = list(results["gdp", BASE][0]["mvm_error"])
     errors = {k: np.array([[r["mvm_error"][n] for n in layers] for r in rs]) for k, rs in results.items()}
     weight = {k: np.array([[r["weight_error"][n] for n in layers] for r in rs]) for k, rs in results.items()}
-    rows = {r["path"]: r for r in nn.account(analog) if r["tiles"]}
-    weights = sum(r["weights"] for r in rows.values())
-
-    def spent(of: tuple[str, Setting], what: str) -> float:
-        return float(np.mean([r[what] for r in results[of]]))
-
-    run.table(
-        f"ResNet-9 on HERMES chips, {size.images} CIFAR-10 images (digital {100 * digital:.2f} %); "
-        "ADC while programming: calibrated range unless said",
-        ["while programming", "chips", "method", "accuracy, %", "MVM error, mean of layers", "weight error",
-         "pulses a weight", "MVMs a layer", "reads a weight"],
-        [
-            [
-                setting.label, len(rs), plot.LABELS[name], report.mean_sd(accuracy[name, setting], 2),
-                report.mean_sd(errors[name, setting].mean(axis=1)), report.mean_sd(weight[name, setting].mean(axis=1)),
-                f"{spent((name, setting), 'pulses') / weights:.1f}",
-                f"{spent((name, setting), 'mvms') / len(layers):,.0f}",
-                f"{spent((name, setting), 'reads') / weights:.0f}",
-            ]
-            for (name, setting), rs in results.items()
-        ],
-    )  # fmt: skip
     both = {name: errors[name, BASE] for name in COMPARED}
-    run.table(
-        "MVM error of every layer",
-        ["layer", "matrix", "tiles", *(plot.LABELS[n] for n in COMPARED), "ratio"],
-        [
-            [
-                name, " × ".join(map(str, rows[name]["matrix"])), rows[name]["tiles"],
-                *(report.mean_sd(both[n][:, k]) for n in COMPARED),
-                f"{both['gdp'][:, k].mean() / both['iterative'][:, k].mean():.2f}",
-            ]
-            for k, name in enumerate(layers)
-        ],
-    )  # fmt: skip
-    each = [(name, s, k) for (name, s), rs in results.items() for k in range(len(rs))]
-    run.csv(
-        "chips",
-        {
-            "method": [n for n, *_ in each],
-            "while_programming": [s.label for _, s, _ in each],
-            "chip": [k for *_, k in each],
-            "accuracy": [v for a in accuracy.values() for v in a],
-        }
-        | {f"mvm_error_{name}": [row[k] for e in errors.values() for row in e] for k, name in enumerate(layers)},
-    )
+    _settings_table(run, f"{size.images} CIFAR-10 images (digital {100 * digital:.2f} %)", results, analog)
+    _layers_table(run, layers, both, analog)
+    _chips(run, layers, accuracy, errors)
+    _plot(run, digital, layers, both, accuracy)
     settings = list(dict.fromkeys(s for _, s in results))
-    figure, axes = plot.new(3 if len(settings) > 1 else 2)
-    for k, name in enumerate(COMPARED):
-        axes[0].bar(
-            np.arange(len(layers)) + 0.4 * k, both[name].mean(axis=0), 0.4, yerr=both[name].std(axis=0),
-            color=plot.COLOURS[name], label=plot.LABELS[name],
-        )  # fmt: skip
-        axes[1].plot(
-            np.arange(size.chips), accuracy[name, BASE], "o", color=plot.COLOURS[name], label=plot.LABELS[name]
-        )
-        axes[1].axhline(accuracy[name, BASE].mean(), color=plot.COLOURS[name], lw=0.8)
-        if len(settings) > 1:
-            means = [accuracy[name, s].mean() for s in settings]
-            axes[2].barh(
-                np.arange(len(settings)) + 0.4 * k, means, 0.4, xerr=[accuracy[name, s].std() for s in settings],
-                color=plot.COLOURS[name], label=plot.LABELS[name],
-            )  # fmt: skip
-    axes[0].set_xticks(np.arange(len(layers)) + 0.2, layers, rotation=60, fontsize=8)
-    axes[0].set(ylabel="MVM error", title="Every layer")
-    axes[1].axhline(100 * digital, color="k", ls=":", lw=0.8)
-    axes[1].set(xlabel="chip", ylabel="accuracy (%)", title="Every chip (dotted: digital)")
-    if len(settings) > 1:
-        axes[2].set_yticks(np.arange(len(settings)) + 0.2, [s.label for s in settings], fontsize=8)
-        axes[2].invert_yaxis()
-        low = min(a.mean() for a in accuracy.values())
-        axes[2].set(xlabel="accuracy (%)", title="ADC while programming", xlim=(max(0.0, low - 15), 100 * digital + 1))
-        axes[2].axvline(100 * digital, color="k", ls=":", lw=0.8)
-    for axis in axes[:2]:
-        axis.legend()
-    run.plot("buchel2022", figure)
     if matrix is not None:
         programming_study.write(run, matrix)
     mean = {name: float(accuracy[name, BASE].mean()) for name in COMPARED}
@@ -308,3 +241,106 @@ def write(
         ],
         gains={s.label: g for s, g in gain.items()},
     )
+
+
+def _settings_table(run: report.Run, images: str, results: Mapping[Case, list[dict[str, Any]]], analog: Any) -> None:
+    """What every setting leaves, and what it takes."""
+    weights = sum(r["weights"] for r in nn.account(analog) if r["tiles"])
+    layers = len(results["gdp", BASE][0]["mvm_error"])
+
+    def spent(of: tuple[str, Setting], what: str) -> float:
+        return float(np.mean([r[what] for r in results[of]]))
+
+    run.table(
+        f"ResNet-9 on HERMES chips, {images}; ADC while programming: calibrated range unless said",
+        ["while programming", "chips", "method", "accuracy, %", "MVM error, mean of layers", "weight error",
+         "pulses a weight", "MVMs a layer", "reads a weight"],
+        [
+            [
+                setting.label, len(rs), plot.LABELS[name], report.mean_sd([100 * r["accuracy"] for r in rs], 2),
+                *(report.mean_sd([np.mean([*r[e].values()]) for r in rs]) for e in ("mvm_error", "weight_error")),
+                f"{spent((name, setting), 'pulses') / weights:.1f}",
+                f"{spent((name, setting), 'mvms') / layers:,.0f}",
+                f"{spent((name, setting), 'reads') / weights:.0f}",
+            ]
+            for (name, setting), rs in results.items()
+        ],
+    )  # fmt: skip
+
+
+def _layers_table(run: report.Run, layers: list[str], both: Mapping[str, np.ndarray], analog: Any) -> None:
+    """MVM errors (chips, layers) of both methods."""
+    rows = {r["path"]: r for r in nn.account(analog) if r["tiles"]}
+    run.table(
+        "MVM error of every layer",
+        ["layer", "matrix", "tiles", *(plot.LABELS[n] for n in COMPARED), "ratio"],
+        [
+            [
+                name, " × ".join(map(str, rows[name]["matrix"])), rows[name]["tiles"],
+                *(report.mean_sd(both[n][:, k]) for n in COMPARED),
+                f"{both['gdp'][:, k].mean() / both['iterative'][:, k].mean():.2f}",
+            ]
+            for k, name in enumerate(layers)
+        ],
+    )  # fmt: skip
+
+
+def _chips(
+    run: report.Run, layers: list[str], accuracy: Mapping[Case, np.ndarray], errors: Mapping[Case, np.ndarray]
+) -> None:
+    """Accuracy and errors of every chip, as CSV."""
+    each = [(name, s, k) for (name, s), a in accuracy.items() for k in range(len(a))]
+    run.csv(
+        "chips",
+        {
+            "method": [n for n, *_ in each],
+            "while_programming": [s.label for _, s, _ in each],
+            "chip": [k for *_, k in each],
+            "accuracy": [v for a in accuracy.values() for v in a],
+        }
+        | {f"mvm_error_{name}": [row[k] for e in errors.values() for row in e] for k, name in enumerate(layers)},
+    )
+
+
+def _plot(
+    run: report.Run,
+    digital: float,
+    layers: list[str],
+    both: Mapping[str, np.ndarray],
+    accuracy: Mapping[Case, np.ndarray],
+) -> None:
+    """Every layer, every chip, every setting."""
+    settings = list(dict.fromkeys(s for _, s in accuracy))
+    figure, axes = plot.new(3 if len(settings) > 1 else 2)
+    for k, name in enumerate(COMPARED):
+        axes[0].bar(
+            np.arange(len(layers)) + 0.4 * k, both[name].mean(axis=0), 0.4, yerr=both[name].std(axis=0),
+            color=plot.COLOURS[name], label=plot.LABELS[name],
+        )  # fmt: skip
+        axes[1].plot(
+            np.arange(len(accuracy[name, BASE])),
+            accuracy[name, BASE],
+            "o",
+            color=plot.COLOURS[name],
+            label=plot.LABELS[name],
+        )  # fmt: skip
+        axes[1].axhline(accuracy[name, BASE].mean(), color=plot.COLOURS[name], lw=0.8)
+        if len(settings) > 1:
+            means = [accuracy[name, s].mean() for s in settings]
+            axes[2].barh(
+                np.arange(len(settings)) + 0.4 * k, means, 0.4, xerr=[accuracy[name, s].std() for s in settings],
+                color=plot.COLOURS[name], label=plot.LABELS[name],
+            )  # fmt: skip
+    axes[0].set_xticks(np.arange(len(layers)) + 0.2, layers, rotation=60, fontsize=8)
+    axes[0].set(ylabel="MVM error", title="Every layer")
+    axes[1].axhline(100 * digital, color="k", ls=":", lw=0.8)
+    axes[1].set(xlabel="chip", ylabel="accuracy (%)", title="Every chip (dotted: digital)")
+    if len(settings) > 1:
+        axes[2].set_yticks(np.arange(len(settings)) + 0.2, [s.label for s in settings], fontsize=8)
+        axes[2].invert_yaxis()
+        low = min(a.mean() for a in accuracy.values())
+        axes[2].set(xlabel="accuracy (%)", title="ADC while programming", xlim=(max(0.0, low - 15), 100 * digital + 1))
+        axes[2].axvline(100 * digital, color="k", ls=":", lw=0.8)
+    for axis in axes[:2]:
+        axis.legend()
+    run.plot("buchel2022", figure)

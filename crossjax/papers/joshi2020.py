@@ -243,48 +243,9 @@ def write(
     small: dict[str, Any] | None,
 ) -> Path:
     """Table, CSV, plots, result.json and report.html."""
-    both = {"direct mapping": direct, "noise-trained": noisy}
-    labels = [plot.span(t) for t in size.times]
-    base = 100 * digital[""]["none"]
-    run.table(
-        f"CIFAR-10 without hardware, {size.images} images, accuracy in %",
-        ["network", "as it is", "AdaBS"],
-        [
-            [network, *(f"{100 * found[c]:.2f}" for c in ("none", "adabs"))]
-            for network, found in zip(both, digital.values(), strict=True)
-        ],
-    )
-    run.table(
-        f"CIFAR-10 on PCM, {size.images} images, {size.chips} chips, accuracy in % (digital {base:.2f}) "
-        "by time after the first read",
-        ["network", "compensation", *labels],
-        [
-            [network, c.upper() if c == "gdc" else c, *(report.mean_sd(100 * a[:, k], 2) for k in range(len(labels)))]
-            for network, curves in both.items()
-            for c, a in curves.items()
-        ],
-    )
-    run.csv(
-        "accuracy",
-        {
-            "network": [n for n, curves in both.items() for a in curves.values() for _ in range(a.size)],
-            "compensation": [c for curves in both.values() for c, a in curves.items() for _ in range(a.size)],
-            "chip": [k for curves in both.values() for a in curves.values() for k in range(len(a)) for _ in size.times],
-            "seconds": [t for curves in both.values() for a in curves.values() for _ in a for t in size.times],
-            "accuracy": [v for curves in both.values() for a in curves.values() for v in a.ravel()],
-        },
-    )
-    figure, axes = plot.new(2 if small is None else 4)
-    for axis, (network, curves) in zip(axes, both.items(), strict=False):
-        for c, a in curves.items():
-            plot.band(axis, size.times, 100 * a, label={"none": "no compensation", "gdc": "GDC", "adabs": "AdaBS"}[c])
-        axis.axhline(base, color="k", ls=":", lw=0.8)
-        plot.time_axis(axis, size.times)
-        axis.set(ylabel="accuracy (%)", title=network, ylim=(0, 100))
-        axis.legend(loc="center left")
-    if small is not None:
-        _studies(run, size, small, axes[2:])
-    run.plot("joshi2020", figure)
+    base, both = 100 * digital[""]["none"], {"direct mapping": direct, "noise-trained": noisy}
+    _tables(run, size, digital, both)
+    _plot(run, size, base, both, small)
 
     def at(t: float, curves: Mapping[str, np.ndarray], c: str) -> float:
         return 100 * float(curves[c][:, size.times.index(t)].mean())
@@ -309,6 +270,62 @@ def write(
         ],
         small=small,
     )
+
+
+def _tables(
+    run: report.Run,
+    size: Preset,
+    digital: Mapping[str, Mapping[str, float]],
+    both: Mapping[str, Mapping[str, np.ndarray]],
+) -> None:
+    """Accuracies without hardware and on chips, as tables and CSV."""
+    run.table(
+        f"CIFAR-10 without hardware, {size.images} images, accuracy in %",
+        ["network", "as it is", "AdaBS"],
+        [
+            [network, *(f"{100 * found[c]:.2f}" for c in ("none", "adabs"))]
+            for network, found in zip(both, digital.values(), strict=True)
+        ],
+    )
+    run.table(
+        f"CIFAR-10 on PCM, {size.images} images, {size.chips} chips, accuracy in % "
+        f"(digital {100 * digital['']['none']:.2f}) by time after the first read",
+        ["network", "compensation", *map(plot.span, size.times)],
+        [
+            [
+                network,
+                c.upper() if c == "gdc" else c,
+                *(report.mean_sd(100 * a[:, k], 2) for k in range(len(size.times))),
+            ]
+            for network, curves in both.items()
+            for c, a in curves.items()
+        ],
+    )
+    run.csv(
+        "accuracy",
+        {
+            "network": [n for n, curves in both.items() for a in curves.values() for _ in range(a.size)],
+            "compensation": [c for curves in both.values() for c, a in curves.items() for _ in range(a.size)],
+            "chip": [k for curves in both.values() for a in curves.values() for k in range(len(a)) for _ in size.times],
+            "seconds": [t for curves in both.values() for a in curves.values() for _ in a for t in size.times],
+            "accuracy": [v for curves in both.values() for a in curves.values() for v in a.ravel()],
+        },
+    )
+
+
+def _plot(run: report.Run, size: Preset, base: float, both: Mapping[str, Mapping[str, np.ndarray]], small: Any) -> None:
+    """Accuracies over time, and the studies beside them."""
+    figure, axes = plot.new(2 if small is None else 4)
+    for axis, (network, curves) in zip(axes, both.items(), strict=False):
+        for c, a in curves.items():
+            plot.band(axis, size.times, 100 * a, label={"none": "no compensation", "gdc": "GDC", "adabs": "AdaBS"}[c])
+        axis.axhline(base, color="k", ls=":", lw=0.8)
+        plot.time_axis(axis, size.times)
+        axis.set(ylabel="accuracy (%)", title=network, ylim=(0, 100))
+        axis.legend(loc="center left")
+    if small is not None:
+        _studies(run, size, small, axes[2:])
+    run.plot("joshi2020", figure)
 
 
 def _studies(run: report.Run, size: Preset, small: dict[str, Any], axes: Sequence[Any]) -> None:
