@@ -1,7 +1,15 @@
+import atexit
 import os
+import shutil
+import tempfile
 
 # One thread a worker: OpenBLAS's own spin while they wait for one another, which costs more than small matrices do.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# What one test compiled, every other one, worker and process of this run gets from a folder that is gone afterwards.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="crossjax-tests-")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 import jax
 import jax.numpy as jnp

@@ -306,13 +306,12 @@ def test_patience_freezes_the_core_once_nothing_improves(key):
     assert float(patient.weight_error[-1]) < 1.3 * float(free.weight_error[-1])
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 4])
-def test_a_large_matrix_is_programmed_in_parts(key, monkeypatch, at_once):
-    """In parts of any size: the same chip, the same history."""
+def test_a_large_matrix_is_programmed_in_parts(key, monkeypatch):
+    """The same chip, the same history."""
     tile, w = cx.replace(cx.presets.pcm(), rows=8, cols=8), jax.random.normal(key, (30, 23))  # 4 × 3 tiles, padded
     method = cx.GDP(iterations=3, batch=16)
     whole = cx.program(key, tile, w, method)
-    monkeypatch.setattr(sys.modules["crossjax.programming.program"], "AT_ONCE", at_once * 64)
+    monkeypatch.setattr(sys.modules["crossjax.programming.program"], "AT_ONCE", 2 * 64)
     cx.forget_compiled()
     parts = cx.program(key, tile, w, method)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-5), parts, whole)
