@@ -30,7 +30,8 @@ class DeviceState:
     Attributes:
         g: conductance that the last write left, µS: what is read t_0 later, when nothing else happens.
         nu: what its drift drew when it was written (`Drift.draw`: the exponent of a power law).
-        written: when it was written last, in seconds after the chip's first read; before that, < 0.
+        written: when it was written last, in seconds after the chip's first read; before that, < 0. None for all of
+            them then: logarithms of one time are found faster than one for each device.
         stuck: faulty devices.
         memory: what its law remembers (`Write.respond`).
         target: conductance that the controller believes in, µS. Without it, as `readable` leaves them, devices are
@@ -222,7 +223,7 @@ class Device:
 
     def restart(self, key: Array, state: DeviceState, hit: Array, t: Array | float) -> DeviceState:
         """The devices after those ``hit`` were written at ``t`` seconds: their drift starts again, another one."""
-        when = None if state.written is None else jnp.where(hit, t, state.written)
+        when = jnp.where(hit, t, 0.0 if state.written is None else state.written) if self.ages else None
         return self.aim(key, replace(state, written=when), state.g if state.target is None else state.target, hit)
 
     def at(self, key: Array, state: DeviceState, t: Array | float) -> Array:

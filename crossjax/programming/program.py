@@ -136,6 +136,8 @@ def _write(
     def one(at: tuple[Any, ...]) -> tuple[DeviceState, ColumnSpread | None, Sums]:
         key, w, scale, input_limit, used, old = at
         cells, columns = blank(named(key, "chip"), tile, (r, c), count=count) if old is None else old
+        if begin is None:  # until a method says that it took time
+            cells = replace(cells, written=None)
         core = SimulatedCore(tile, cells, columns, used, begin=begin)
         core, sums = method.run(named(key, "method"), core, w / scale, input_limit)
         return core.cells, core.columns, sums

@@ -182,8 +182,9 @@ class SimulatedCore:
 
     def _written(self, cells: DeviceState, pulses: Array) -> tuple[SimulatedCore, Array]:
         clock = None if self.clock is None else self.clock.pulsed(pulses > 0)
-        if self.clock is None and self.begin is not None and cells.written is not None:
-            cells = replace(cells, written=jnp.where(pulses > 0, self.begin, cells.written))
+        if self.clock is None and self.begin is not None and self.tile.device.ages:
+            before = 0.0 if cells.written is None else cells.written
+            cells = replace(cells, written=jnp.where(pulses > 0, self.begin, before))
         return replace(self, cells=cells, clock=clock), jnp.sum(pulses)
 
     # ----------------------------------------------------------------------------------- time goes on
@@ -206,7 +207,7 @@ class SimulatedCore:
     def _started(self, key: Array, count: int, seconds: Array | float | None) -> Clock:
         device = self.tile.device
         clock = Clock.start(device, device.believed(self.cells), count, seconds)
-        if self.begin is None or self.cells.written is None:
+        if self.begin is None or self.cells.written is None:  # the first write of an old chip has said when
             return clock
         return clock.of_old(key, device, self.begin - self.cells.written)
 
@@ -216,14 +217,14 @@ class SimulatedCore:
     def _stopped(self, count: int) -> SimulatedCore:
         """After so many iterations: the devices remember when they were written."""
         clock, cells = self.clock, self.cells
-        if clock is not None and cells.written is not None:
+        if clock is not None and self.tile.device.ages:
             ago = clock.age * (0.0 if clock.seconds is None else clock.seconds)
-            if self.begin is None:
-                written = -ago  # the first read, t = 0, is now
-            else:
+            if self.begin is not None:
                 end = self.begin + count * (0.0 if clock.seconds is None else clock.seconds)
-                written = jnp.where(clock.age < count, end - ago, cells.written)
-            cells = replace(cells, written=written)
+                before = 0.0 if cells.written is None else cells.written
+                cells = replace(cells, written=jnp.where(clock.age < count, end - ago, before))
+            elif clock.seconds is not None:
+                cells = replace(cells, written=-ago)  # the first read, t = 0, is now
         return replace(self, clock=None, cells=cells)
 
     def conductances(self) -> Array:

@@ -99,7 +99,8 @@ def write(
 
     Returns:
         The new chip, and the number of pulses on all its devices. Its drift compensation is gone, since what that
-        compares with is: `remember` makes it anew.
+        compares with is: `remember` makes it anew. A chip that was programmed all at once gets a time for each device
+        with its first write, which therefore goes before a scan over others.
 
     Raises:
         ValueError: for numbers that are not finite or of another shape than the chip's, neither or both of ``change``
