@@ -51,7 +51,7 @@ def setting() -> Setting:
 def _blank(key: Any, tile: cx.Tile, weights: np.ndarray) -> cx.Chip:
     """A chip of the right shapes and kinds that was not programmed: whether it is refused is known from those."""
     made = jax.eval_shape(lambda k: cx.program(k, tile, weights, cx.Exact())[0], key)
-    return jax.tree.map(lambda a: jnp.ones(a.shape, a.dtype), made)
+    return cx.replace(jax.tree.map(lambda a: jnp.ones(a.shape, a.dtype), made), time=jnp.zeros(()))
 
 
 def functions(s: Setting) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
@@ -65,7 +65,13 @@ def functions(s: Setting) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]
     fit = {"key": k, "model": s.network, "data": (s.x, np.zeros(5, int)), "optimiser": optax.sgd(0.1), "steps": 1}
     fit |= {"batch": 5, "remat": False, "every": 1, "progress": False, "loss": training.cross_entropy, "prepare": None}
     found: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
-        "program": (cx.program, {"key": k, "tile": tile, "weights": s.weights, "method": cx.Exact()}),
+        "program": (
+            cx.program,
+            held | {"weights": s.weights, "method": cx.Exact(), "t": 0.0, "count": False},
+        ),
+        "build": (cx.build, {"key": k, "tile": tile, "shape": (5, 3), "scale": 1.0, "count": False}),
+        "write": (cx.write, held | {"change": 0.1 * s.weights, "where": np.ones(s.weights.shape, bool), "t": 0.0}),
+        "remember": (cx.remember, held | {"t": 0.0}),
         "mvm": (cx.mvm, held | {"x": s.x, "t": 0.0}),
         "read": (cx.read, held | {"t": 0.0}),
         "weights_at": (cx.weights_at, held | {"t": 0.0}),
