@@ -152,8 +152,10 @@ def _fits(function: str, name: str, bad: Any) -> bool:
         return shape == (4, 5)
     if name == "weights" and function in ("program", "program_core", "random_inputs", "typical_ranges"):
         return shape in ((4, 5), (12, 1), (1, 2))  # an instrument's shape only it knows
-    if name == "x" and function == "mvm_error":
+    if (function, name) in (("mvm_error", "x"), ("program", "chip")):
         return bad is None
+    if (function, name) == ("write", "where"):
+        return bad is None or (isinstance(bad, np.ndarray) and bad.dtype == bool and bad.shape == (1,))
     if name in ("g", "w"):
         return shape == (4, 5) or (shape == (1, 2) and function.endswith("_conductance"))
     if name.startswith("r_") and function != "wires.first_order_conductance":  # a broken line

@@ -192,3 +192,5 @@ def test_bad_writes_are_refused(key, arguments, message):
     for shape in ((0, 3), (3,)):
         with pytest.raises(ValueError, match="shape must be"):
             cx.build(key, tile, shape)
+    with pytest.raises(ValueError, match="scale must be one number"):
+        cx.build(key, tile, (3, 4), scale=jnp.ones(2))

@@ -46,6 +46,8 @@ def build(key: Array, tile: Tile, shape: tuple[int, int], *, scale: Array | floa
     """
     if len(shape) != 2 or min(shape) < 1:
         raise ValueError(f"shape must be (rows, cols), at least 1 each, got {shape}")
+    if np.shape(scale) != ():
+        raise ValueError(f"scale must be one number, got shape {np.shape(scale)}")
     ensure_range("scale", as_array("scale", scale) if not is_traced(scale) else scale, low=0, strict=True)
     return _build(key, strong(tile), (int(shape[0]), int(shape[1])), jnp.asarray(scale, jnp.zeros(()).dtype), count)
 
