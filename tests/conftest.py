@@ -5,11 +5,10 @@ import tempfile
 
 # One thread a worker: OpenBLAS's own spin while they wait for one another, which costs more than small matrices do.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-# What one test compiled, every other one, worker and process of this run gets from a folder that is gone afterwards.
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="crossjax-tests-")
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
-    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+# What one test compiled, the other worker gets from a folder that is gone afterwards (processes of their own do not).
+if "CROSSJAX_TESTS_COMPILED" not in os.environ:
+    os.environ["CROSSJAX_TESTS_COMPILED"] = tempfile.mkdtemp(prefix="crossjax-tests-")
+    atexit.register(shutil.rmtree, os.environ["CROSSJAX_TESTS_COMPILED"], ignore_errors=True)
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +18,8 @@ from hypothesis import settings
 
 from crossjax import forget_compiled
 
+jax.config.update("jax_compilation_cache_dir", os.environ["CROSSJAX_TESTS_COMPILED"])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 settings.register_profile("crossjax", deadline=None)
 settings.load_profile("crossjax")
 
