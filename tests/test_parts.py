@@ -127,7 +127,7 @@ def apply(name, part, x):
         return part.at(g, 25.0)
     if callable(part):
         return part(positive)
-    raise NotImplementedError(f"{name} is of no kind that this table knows: add its kind to apply")
+    return pytest.fail(f"{name} is of no kind that this table knows: add its kind to apply")
 
 
 def total(name):

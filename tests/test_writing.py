@@ -87,6 +87,21 @@ def test_a_chip_that_has_not_drifted_is_not_pulsed_again(key):
     assert same(again.cells, chip.cells) and int(history.pulses[-1]) == 0
 
 
+@pytest.mark.parametrize(
+    "how", [cx.GDP(iterations=3, batch=64), cx.GDP(iterations=3, batch=64, seconds=None)], ids=["timed", "at once"]
+)
+def test_programming_again_leaves_what_it_does_not_pulse_and_lets_the_rest_drift_anew(key, how):
+    tile = small()
+    chip, _ = cx.program(key, tile, W, cx.OneShot(), count=True)
+    again, _ = cx.program(jax.random.key(5), tile, W.at[3].multiply(0.5), how, chip=chip, t=1e6)
+    hit = np.asarray(again.cells.pulses > chip.cells.pulses)
+    assert 0 < hit.sum() < hit.size
+    for old, new in zip(jax.tree.leaves(dated(chip)), jax.tree.leaves(again.cells), strict=True):
+        np.testing.assert_array_equal(np.asarray(old)[~hit], np.asarray(new)[~hit])
+    drawn = np.asarray(again.cells.nu != chip.cells.nu)
+    assert (np.asarray(again.cells.written)[hit] >= 1e6).all() and drawn[hit].mean() > 0.9
+
+
 def test_programming_again_is_a_vmap_and_equals_its_loop(key):
     tile, how, keys = small(), cx.GDP(iterations=2, batch=16), jax.random.split(key, 2)
     old, _ = cx.program(key, tile, W, cx.OneShot())

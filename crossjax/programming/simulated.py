@@ -164,9 +164,12 @@ class SimulatedCore:
         Drift exponents belong to these targets: they are what the controller wants, whatever it requests later.
         """
         device, target = self.tile.written, self.tile.targets(weights)
-        cells = device.aim(named(key, "aim"), self.cells, target)
-        goal = target if self.used is None else jnp.where(self.cells_used(), target, device.believed(cells))
-        return self._written(*sent(key, device, cells, goal))
+        old = self.cells if self.begin is not None else device.aim(named(key, "aim"), self.cells, target)
+        goal = target if self.used is None else jnp.where(self.cells_used(), target, device.believed(old))
+        cells, pulses = sent(key, device, old, goal)
+        if self.begin is not None:  # what gets no pulse goes on drifting as it did
+            cells = device.aim(named(key, "aim"), cells, target, pulses > 0)
+        return self._written(cells, pulses)
 
     def program(self, key: Array, weights: Array) -> tuple[SimulatedCore, Array]:
         """See `Programmable.program`."""
@@ -202,7 +205,7 @@ class SimulatedCore:
 
         begun = replace(self, clock=self._started(named(key, "begin"), count, seconds))
         (core, state), history = lax.scan(body, (begun, state), (keys, jnp.arange(count)))
-        return core._stopped(count), state, history
+        return core._stopped(named(key, "end"), count), state, history
 
     def _started(self, key: Array, count: int, seconds: Array | float | None) -> Clock:
         device = self.tile.device
@@ -214,15 +217,16 @@ class SimulatedCore:
     def _ticked(self, key: Array, k: Array, reads: Array | float) -> SimulatedCore:
         return self if self.clock is None else replace(self, clock=self.clock.tick(key, self.tile.device, k, reads))
 
-    def _stopped(self, count: int) -> SimulatedCore:
-        """After so many iterations: the devices remember when they were written."""
+    def _stopped(self, key: Array, count: int) -> SimulatedCore:
+        """After so many iterations: the devices remember when they were written, and drift anew where they were."""
         clock, cells = self.clock, self.cells
         if clock is not None and self.tile.device.ages:
             ago = clock.age * (0.0 if clock.seconds is None else clock.seconds)
             if self.begin is not None:
                 end = self.begin + count * (0.0 if clock.seconds is None else clock.seconds)
-                before = 0.0 if cells.written is None else cells.written
-                cells = replace(cells, written=jnp.where(clock.age < count, end - ago, before))
+                before, hit = 0.0 if cells.written is None else cells.written, clock.age < count
+                cells = replace(cells, written=jnp.where(hit, end - ago, before))
+                cells = self.tile.device.aim(key, cells, self.tile.device.believed(cells), hit)
             elif clock.seconds is not None:
                 cells = replace(cells, written=-ago)  # the first read, t = 0, is now
         return replace(self, clock=None, cells=cells)

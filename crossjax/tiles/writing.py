@@ -11,6 +11,8 @@ is, bit for bit, its drift included; one that does starts its drift again.
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,24 +54,19 @@ def build(key: Array, tile: Tile, shape: tuple[int, int], *, scale: Array | floa
     return _build(key, strong(tile), (int(shape[0]), int(shape[1])), jnp.asarray(scale, jnp.zeros(()).dtype), count)
 
 
+@partial(jax.jit, static_argnums=(2, 4))
 def _build(key: Array, tile: Tile, shape: tuple[int, int], scale: Array, count: bool) -> Chip:
     grid = tile.grid(shape)
     tiles = split(key, grid.down * grid.across)
     cells, columns = jax.vmap(lambda k: blank(k, tile, (grid.r, grid.c), count=count), out_axes=1)(tiles)
 
-    def on_grid(a: Array, first: int) -> Array:
-        """(x, tiles, …) → (x, down, across, …), or (down, x, across, …) for converters."""
-        a = a.reshape(a.shape[0], grid.down, grid.across, *a.shape[2:])
-        return a if first == 0 else a.swapaxes(0, 1)
-
-    cells = jax.tree.map(lambda a: on_grid(a, 0), cells)
-    columns = jax.tree.map(lambda a: on_grid(a, 1), columns)
+    cells, columns = jax.tree.map(
+        lambda a: a.reshape(a.shape[0], grid.down, grid.across, *a.shape[2:]), (cells, columns)
+    )
+    columns = jax.tree.map(lambda a: a.swapaxes(0, 1), columns)  # (down, lines, across, c')
     wide = grid.c if tile.scaling == "column" else 1
     scales = jnp.broadcast_to(scale, (grid.down, grid.across, wide))
     return Chip(cells, scales, columns, None, jnp.zeros(()), shape, tile.hardware)
-
-
-_build = jax.jit(_build, static_argnums=(2, 4))
 
 
 @door
