@@ -23,7 +23,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from crossjax import devices, images, keys, presets
+from crossjax import devices, images, keys, presets, strategies, text
 from crossjax._checks import checks
 from crossjax._pytree import check_choice, check_count, check_order, check_range, replace, spec, static
 from crossjax.circuits import ADC, DAC, Wires, percentile_range, wires
@@ -37,6 +37,7 @@ from crossjax.programming import (
     History,
     Iterative,
     OneShot,
+    RowWise,
     SimulatedCore,
     mvm_error,
     program,
@@ -49,6 +50,7 @@ from crossjax.tiles import (
     Pairs,
     Reading,
     SharedReference,
+    Strategy,
     Tile,
     bit_slices,
     build,
@@ -88,8 +90,10 @@ __all__ = [
     "OneShot",
     "Pairs",
     "Reading",
+    "RowWise",
     "SharedReference",
     "SimulatedCore",
+    "Strategy",
     "Tile",
     "Wires",
     "bit_slices",
@@ -120,7 +124,9 @@ __all__ = [
     "save",
     "spec",
     "static",
+    "strategies",
     "stream",
+    "text",
     "training",
     "typical_ranges",
     "weights_at",

@@ -5,6 +5,7 @@
 * `safe_log`, `safe_sqrt`: exact where defined, finite with zero gradient at 0.
 * `ratio`: a/b, and a chosen value where b is 0.
 * `norm`, `relative_error`, `relative`: for numbers of any scale.
+* `positive_part`: moments of a clipped Gaussian.
 * `at_least_single`: numbers in the precision that chips compute in.
 
 None of them hides a NaN.
@@ -18,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.custom_derivatives import SymbolicZero
+from jax.scipy.stats import norm as normal_law
 from jax.typing import ArrayLike
 
 
@@ -174,3 +176,11 @@ def norm(x: Array) -> Array:
     largest = lax.stop_gradient(jnp.max(jnp.abs(x)))
     scale = jnp.where((largest == 0) | jnp.isinf(largest), 1.0, largest)
     return scale * safe_sqrt(jnp.sum((x / scale) ** 2))
+
+
+def positive_part(mean: Array, spread: Array) -> tuple[Array, Array]:
+    """E[max(X, 0)] and E[max(X, 0)²] of X normal."""
+    sigma = jnp.maximum(spread, 1e-6)
+    z = mean / sigma
+    above, edge = normal_law.cdf(z), sigma * normal_law.pdf(z)
+    return mean * above + edge, (mean * mean + sigma * sigma) * above + mean * edge

@@ -72,7 +72,9 @@ def cifar10(folder: str | Path | None = None) -> Images:
         FileNotFoundError: if a file is not there; says which, and where it comes from.
         ValueError: if a file is damaged.
     """
-    base = _folder(folder, "cifar-10-batches-py", _CIFAR10, "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz")
+    base = data_folder(
+        folder, "cifar-10-batches-py", _CIFAR10, "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
+    )
     parts = {name: _cifar_batch(base / name, digest) for name, digest in _CIFAR10.items()}
     training = [parts[name] for name in parts if name != "test_batch"]
     return Images(
@@ -194,7 +196,12 @@ def cutout(key: Array, images: Array, side: int) -> Array:
 # --------------------------------------------------------------------------------------------------- files
 
 
-def _folder(folder: str | Path | None, layout: str, names: dict[str, str], source: str, ending: str = "") -> Path:
+def data_folder(folder: str | Path | None, layout: str, names: dict[str, str], source: str, ending: str = "") -> Path:
+    """Where the files ``names`` of a data set lie.
+
+    Raises:
+        FileNotFoundError: if no folder is named, or it lacks one; says which, and where they come from.
+    """
     given = folder or os.environ.get("CROSSJAX_DATA")
     if not given:
         raise FileNotFoundError(
@@ -241,7 +248,7 @@ def _cifar_batch(path: Path, digest: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _idx_set(folder: str | Path | None, layout: str, names: dict[str, str], source: str, *, packed: bool) -> Images:
-    base = _folder(folder, layout, names, source, ".gz")
+    base = data_folder(folder, layout, names, source, ".gz")
     a, b, c, d = (_idx(base / f"{name}.gz", digest, packed) for name, digest in names.items())
     return Images((a[..., None], b.astype(np.int32)), (c[..., None], d.astype(np.int32)))
 

@@ -8,8 +8,8 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-COLOURS = {"one-shot": "#8c8c8c", "iterative": "#d1752a", "gdp": "#1f6fb4"}
-LABELS = {"one-shot": "one shot", "iterative": "iterative", "gdp": "GDP"}
+COLOURS = {"one-shot": "#8c8c8c", "iterative": "#d1752a", "row-wise": "#4f8f4f", "gdp": "#1f6fb4"}
+LABELS = {"one-shot": "one shot", "iterative": "iterative", "row-wise": "row-wise", "gdp": "GDP"}
 SPANS = {60.0: "1 min", 3600.0: "1 h", 86400.0: "1 d", 30 * 86400.0: "30 d", 365 * 86400.0: "1 y"}
 
 

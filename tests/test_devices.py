@@ -102,9 +102,9 @@ def test_ends_of_the_range_have_the_gradient_of_the_inside(name):
         for cell in (cx.Pairs(), cx.Pairs((2.0, 1.0)), cx.Pairs((2.0, 1.0), "msp_first"), cx.SharedReference()):
 
             def weights(w, cell=cell, device=device):
-                g = cell.encode(w, device.g_min, device.g_max)
+                g = device.conductance(cell.encode(w))
                 g = device.program(key, device.reset(key, g.shape), g).g
-                return cell.decode(g, device.g_min, device.g_max)
+                return cell.decode(device.in_spans(g))
 
             np.testing.assert_allclose(jax.grad(lambda w: weights(w).sum())(w), 1.0, rtol=1e-5)
 

@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 import crossjax as cx
-from crossjax import circuits, devices, programming
+from crossjax import circuits, devices, programming, tiles
 
 KEY = jax.random.key(0)
 W = jax.random.normal(jax.random.key(1), (12, 6)) / 3
@@ -126,8 +126,8 @@ def test_a_write_law():
 
 
 @cx.spec
-class Offset:
-    """A cell of one device and no reference: w = G − half the span, which the digital side knows exactly."""
+class Offset(tiles.BaseCell):
+    """A cell of one device and no reference: w = 2 x − 1, half the span being what the digital side knows exactly."""
 
     @property
     def devices(self):
@@ -137,27 +137,23 @@ class Offset:
     def extra_columns(self):
         return 0
 
-    @property
-    def levels(self):
-        return None
+    def encode(self, w):
+        return (0.5 + w / 2)[None]
 
-    def encode(self, w, g_min, g_max):
-        return (g_min + (g_max - g_min) * (1.0 + w) / 2)[None]
+    def decode(self, x):
+        return self.combine(self.lines(x))
 
-    def decode(self, g, g_min, g_max):
-        return self.combine(self.lines(g, g_min, g_max))
+    def correct(self, target, change):
+        return jnp.clip(target + change[None] / 2, 0.0, 1.0)
 
-    def correct(self, target, change, g_min, g_max):
-        return jnp.clip(target + change[None] * (g_max - g_min) / 2, g_min, g_max)
-
-    def lines(self, g, g_min, g_max):
-        return 2 * (g - g_min) / (g_max - g_min) - 1
+    def lines(self, x):
+        return 2 * x - 1
 
     def combine(self, y):
         return y[0]
 
-    def variance(self, variance, g_min, g_max):
-        return variance[0] * (2 / (g_max - g_min)) ** 2
+    def variance(self, variance):
+        return 4 * variance[0]
 
 
 def test_a_cell():

@@ -100,10 +100,10 @@ def apply(name, part, x):
     if isinstance(part, cx.Device):
         return part.at(KEY, part.program(KEY, part.reset(KEY, x.shape), g), 1e3)
     if hasattr(part, "shares") and not hasattr(part, "encode"):
-        return cx.Pairs((4.0, 2.0), part).encode(x, 1.0, 25.0)
+        return cx.Pairs((4.0, 2.0), part).encode(x)
     if hasattr(part, "encode"):
-        conductances = part.encode(x, 1.0, 25.0)
-        return part.decode(part.correct(conductances, 0.1 * x, 1.0, 25.0), 1.0, 25.0)
+        conductances = part.encode(x)
+        return part.decode(part.correct(conductances, 0.1 * x))
     if isinstance(part, cx.ADC):
         return part.convert(part.distort(x, ColumnSpread()))
     if isinstance(part, cx.DAC):

@@ -43,7 +43,7 @@ def test_several_devices_of_few_states_hold_the_nearest_weight_they_can(cell):
     g = tile.targets(w)
     assert len(np.unique(np.asarray(g).round(4))) <= 4
     finest = cell.factors[-1] / cell.full_scale / 3
-    assert float(jnp.abs(cell.decode(g, 0.0, 25.0) - w).max()) <= finest / 2 + 1e-6
+    assert float(jnp.abs(cell.decode(g / 25.0) - w).max()) <= finest / 2 + 1e-6
 
 
 WRITES = {

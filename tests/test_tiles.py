@@ -549,7 +549,7 @@ def test_under_methods_that_pulse_the_target_is_what_the_controller_wants(key, h
     device = cx.replace(cx.devices.hermes(1), flicker=None, **{"drift.spread": None, "write.noise": 4.0})
     tile, w = cx.Tile(32, 32, device=device), gaussian(0, (32, 32))
     chip, _ = cx.program(key, tile, w, how)
-    target = tile.cell.encode(w / jnp.abs(w).max(), device.g_min, device.g_max)
+    target = tile.targets(w / jnp.abs(w).max())
     np.testing.assert_allclose(chip.cells.nu[:, 0, 0], device.drift.mean(target / device.g_max), rtol=1e-4)
 
 

@@ -16,6 +16,7 @@ from crossjax.devices.laws import (
     Squared,
 )
 from crossjax.devices.melt_quench import MeltQuench
+from crossjax.devices.moments import moments
 from crossjax.devices.noise import (
     ByPulses,
     Drift,
@@ -35,5 +36,5 @@ __all__ = [
     "Branches", "ByPulses", "ClippedLine", "ClippedLog", "ClippedPower", "Constant", "Device", "DeviceState", "Drift",
     "Faults", "FlickerNoise", "Law", "LogRelaxation", "MeltQuench", "OwnError", "Plan", "Polynomial", "PowerLawDrift",
     "ProgrammingError", "ReadNoise", "Relative", "Rewrite", "Saturating", "SetPulses", "Squared", "Stepped", "Write",
-    "hermes", "ideal", "noisy", "pcm", "pcm_pulsed", "reram_cmo", "reram_milo", "reram_wan", "sonos",
+    "hermes", "ideal", "moments", "noisy", "pcm", "pcm_pulsed", "reram_cmo", "reram_milo", "reram_wan", "sonos",
 ]  # fmt: skip

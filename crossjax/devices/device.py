@@ -38,6 +38,7 @@ class DeviceState:
             read and not written.
         known: what else the controller keeps count of (`Write.plan`).
         pulses: write pulses that it has had; only where they are counted (`reset`).
+        ceiling: conductance that it does not get beyond when it is written, µS.
     """
 
     g: Array
@@ -48,10 +49,11 @@ class DeviceState:
     target: Array | None = None
     known: Any = None
     pulses: Array | None = None
+    ceiling: Array | None = None
 
     def readable(self) -> DeviceState:
         """What reading needs: without what only a next write would look at."""
-        return replace(self, memory=None, target=None, known=None, pulses=None)
+        return replace(self, memory=None, target=None, known=None, pulses=None, ceiling=None)
 
 
 @spec
@@ -74,6 +76,9 @@ class Device:
         parallel: physical devices that share this conductance (the HERMES cell puts two on each polarity).
         states: how many conductances, evenly spaced from g_min to g_max, a write can aim at; None: any. Programming
             error, drift and noise come on top: they are what a device in that state does.
+        ceiling: standard deviation, as a fraction of g_max, of the conductance at which writing a device ends, whose
+            mean is g_max; None: writing does not end there, and errors may lead beyond. A controller knows of it what
+            it reads: see the split "measured".
     """
 
     g_max: float = 25.0
@@ -87,8 +92,10 @@ class Device:
     reset_zero: bool = static(default=False)
     parallel: int = static(default=1)
     states: int | None = static(default=None)
+    ceiling: float | None = None
 
     def _check(self) -> None:
+        check_range(self, "ceiling", low=0)
         if self.states is not None:
             check_count(self, "states", low=2)
         check_range(self, "g_max", low=0, strict=True)
@@ -113,6 +120,18 @@ class Device:
         """What a write for ``target`` µS aims at: within [g_min, g_max], a state; the gradient is straight-through."""
         return nearest_state(target, self.states, self.g_min, self.g_max)
 
+    def conductance(self, x: Array) -> Array:
+        """Conductance (µS) at a place x in [0, 1] between g_min and g_max."""
+        return self.g_min + (self.g_max - self.g_min) * x
+
+    def place(self, g: Array) -> Array:
+        """Where between g_min and g_max conductances (µS) are: the inverse of `conductance`."""
+        return (g - self.g_min) / (self.g_max - self.g_min)
+
+    def in_spans(self, g: Array) -> Array:
+        """Conductances (µS) in units of g_max − g_min, g_min included."""
+        return g / (self.g_max - self.g_min)
+
     @property
     def ages(self) -> bool:
         """Whether time does anything to it."""
@@ -129,11 +148,16 @@ class Device:
         stuck = None
         if self.faults is not None:
             stuck = self.faults.draw(named(key, "faults"), shape, self.g_min, self.g_max)
+        ceiling = None
+        if self.ceiling is not None:
+            spread = 1.0 + self.ceiling * normal(named(key, "ceiling"), shape)
+            ceiling = jnp.maximum(self.g_max * spread, self.g_min)
         g, memory, known = self.writer.start(named(key, "cells"), shape, self.g_min, self.g_max)
         target = jnp.full(shape, self.g_min, g.dtype)
         state = DeviceState(
             self._switched_off(named(key, "reset"), g), stuck=stuck, memory=memory, target=target, known=known,
             written=jnp.zeros(shape) if self.ages else None, pulses=jnp.zeros(shape, jnp.int32) if count else None,
+            ceiling=ceiling,
         )  # fmt: skip
         return self._hold(self.aim(key, state, target))
 
@@ -249,6 +273,8 @@ class Device:
         return self.writer.deviation(g, self.g_max)
 
     def _hold(self, state: DeviceState) -> DeviceState:
+        if state.ceiling is not None:
+            state = replace(state, g=jnp.minimum(state.g, state.ceiling))
         if state.stuck is None:
             return state
         return replace(state, g=jnp.where(state.stuck.mask, state.stuck.g, state.g))

@@ -13,8 +13,9 @@ from typing import Protocol
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.scipy.stats import norm
 
-from crossjax._numerics import clip_inside, safe_sqrt
+from crossjax._numerics import clip_inside, positive_part, safe_sqrt
 from crossjax._pytree import check_choice, check_range, spec, static
 from crossjax._random import normal, normal_pair, numbered, uniform
 from crossjax.devices.laws import Law
@@ -108,6 +109,22 @@ class PowerLawDrift:
         """See `Drift.typical`: μ, as good as the mean of |N(μ, σ)|."""
         return self.mean(x)
 
+    def moments(self, g: Array, x: Array, logarithm: Array, g_max: Array | float) -> tuple[Array, Array]:
+        """E[g(t)] and E[g(t)²] over ν, of devices programmed to ``g`` µS at a normalised target ``x``."""
+        return g * self._decay(x, logarithm), g * g * self._decay(x, 2.0 * logarithm)
+
+    def _decay(self, x: Array, a: Array) -> Array:
+        """E[exp(−a |N(μ, σ)|)]: both halves of the folded Gaussian, completed to squares."""
+        mean = self.mean(x)
+        if self.spread is None:
+            return jnp.exp(-a * mean)
+        sigma = jnp.maximum(self.spread(x), 1e-6)
+
+        def half(m: Array) -> Array:
+            return jnp.exp(0.5 * (a * sigma) ** 2 - a * m) * norm.cdf(m / sigma - a * sigma)
+
+        return half(mean) + half(-mean)
+
 
 @spec
 class LogRelaxation:
@@ -148,6 +165,11 @@ class LogRelaxation:
         """See `Drift.apply`."""
         change = self.mean * logarithm + (self.spread[0] + self.spread[1] * logarithm) * drawn
         return clip_inside(g + change * (g_max / self.g_ref), 0.0, jnp.inf)
+
+    def moments(self, g: Array, x: Array, logarithm: Array, g_max: Array | float) -> tuple[Array, Array]:
+        """See `PowerLawDrift.moments`; over ξ."""
+        mean, spread = self.mean * logarithm, self.spread[0] + self.spread[1] * logarithm
+        return positive_part(g + mean * (g_max / self.g_ref), jnp.broadcast_to(spread * (g_max / self.g_ref), g.shape))
 
 
 @spec

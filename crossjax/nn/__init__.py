@@ -1,7 +1,7 @@
 """Flax NNX networks on chips: convert, train, program, read, evaluate, save."""
 
-from crossjax.nn import convert, models
-from crossjax.nn.change import at_step, map_tiles
+from crossjax.nn import convert, language, models
+from crossjax.nn.change import at_step, held, map_tiles
 from crossjax.nn.chips import accuracy, adabs, evaluate, logits, program, read
 from crossjax.nn.convert import account, calibrate, digital, set_key, summary, to_analog
 from crossjax.nn.files import load_torch
@@ -28,6 +28,8 @@ __all__ = [
     "convert",
     "digital",
     "evaluate",
+    "held",
+    "language",
     "load",
     "load_torch",
     "logits",

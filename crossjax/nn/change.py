@@ -12,8 +12,8 @@ from jax import Array
 from crossjax._checks import KindError, ensure, is_array, shown
 from crossjax._kinds import door
 from crossjax.nn.hardware import as_hardware, is_hardware
-from crossjax.nn.ops import Step
-from crossjax.nn.walk import Model, layers, ops
+from crossjax.nn.ops import Held, Step
+from crossjax.nn.walk import Model, layers, matrices, ops
 
 
 @door
@@ -78,3 +78,30 @@ def at_step(model: Model, n: Array | int) -> Model:
         before = () if op.step is None else op.step.get_value()
         op.step = Step(jnp.append(jnp.asarray(before, jnp.uint32), jnp.asarray(n).astype(jnp.uint32)))
     return model
+
+
+@door
+def held(model: Model) -> Model:
+    """The network with what its layers multiply with worked out once, for a loop that calls it many times.
+
+        gates = cx.nn.held(self.gates)  # before a scan over time
+        z = cx.nn.at_step(gates, n)(xh)  # in its body
+
+    In training the disturbed weights of the one chip that a batch meets are drawn before the loop and not at every
+    step of it; the results are the same. Gradients go through. A layer that is digital or being calibrated is as it is.
+
+    Args:
+        model: a network, or a layer of it; its variables are shared, not copied.
+    """
+    if not any(True for _ in ops(model)):
+        return model
+    model = nnx.view(model)
+    for _, layer, op in layers(model):
+        if op.conducts and op.held is None:
+            op.held = Held(op.readings(matrices(layer, op)))
+    return model
+
+
+def is_observed(model: nnx.Module) -> bool:
+    """Whether a calibration is looking at what the layers receive: their calls cannot be in a scan then."""
+    return any(op.observe is not None for op in ops(model))

@@ -59,6 +59,10 @@ class Conducting(nnx.Variable):
     """What the chip of a layer conducts at one moment."""
 
 
+class Held(nnx.Variable):
+    """What a layer multiplies with, worked out once for many calls; see `crossjax.nn.held`."""
+
+
 class InputRange(nnx.Param):
     """A learned input range: the input that becomes a full signal of the DAC."""
 
@@ -79,6 +83,7 @@ class Op(nnx.Module):
         key: of the noise.
         step: which the call is, where somebody says so.
         chip, reading: after programming, and at one moment.
+        held: what a loop of calls multiplies with.
         input_range: learned, or None for the tile's own.
         straight_through: the kernel's gradient is that of the product with it, while the outputs are those of the
             reading; otherwise a reading refuses to be differentiated by the kernel.
@@ -97,6 +102,7 @@ class Op(nnx.Module):
         self.step: Step | None = nnx.data(None)
         self.chip: Programmed | None = nnx.data(None)
         self.reading: Conducting | None = nnx.data(None)
+        self.held: Held | None = nnx.data(None)
         given = as_hardware(tile).input_range
         self.input_range: InputRange | None = nnx.data(None)
         if learn_range and given is not None:
@@ -148,6 +154,8 @@ class Op(nnx.Module):
 
     def readings(self, matrices: Array) -> Any:
         """What is multiplied with, stacked over groups, for kernel matrices (groups, rows, cols)."""
+        if self.held is not None:
+            return self.held.get_value()
         if self.reading is not None:
             return self._followed(self.reading.get_value(), matrices)
         if self.chip is not None:

@@ -1,4 +1,4 @@
-"""Writing weights into chips: one shot, program and verify, gradient descent on the MVM error."""
+"""Writing weights into chips: one shot, program and verify, row by row, gradient descent on the MVM error."""
 
 from crossjax.programming.core import Core, Programmable
 from crossjax.programming.gdp import GDP
@@ -6,9 +6,11 @@ from crossjax.programming.history import History, Spent, Sums, measure
 from crossjax.programming.iterative import Iterative
 from crossjax.programming.methods import Exact, Method, OneShot, probe
 from crossjax.programming.program import METHODS, method, mvm_error, program, program_core, random_inputs
+from crossjax.programming.row_wise import RowWise
 from crossjax.programming.simulated import SimulatedCore
 
 __all__ = [
-    "GDP", "METHODS", "Core", "Exact", "History", "Iterative", "Method", "OneShot", "Programmable", "SimulatedCore",
-    "Spent", "Sums", "measure", "method", "mvm_error", "probe", "program", "program_core", "random_inputs",
+    "GDP", "METHODS", "Core", "Exact", "History", "Iterative", "Method", "OneShot", "Programmable", "RowWise",
+    "SimulatedCore", "Spent", "Sums", "measure", "method", "mvm_error", "probe", "program", "program_core",
+    "random_inputs",
 ]  # fmt: skip

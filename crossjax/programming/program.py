@@ -26,6 +26,7 @@ from crossjax.programming.history import History, Sums, merge
 from crossjax.programming.instrument import Instrument
 from crossjax.programming.iterative import Iterative
 from crossjax.programming.methods import Method, OneShot
+from crossjax.programming.row_wise import RowWise
 from crossjax.programming.simulated import SimulatedCore
 from crossjax.tiles.mvm import as_inputs, mvm, reading, remembered
 from crossjax.tiles.tile import (
@@ -42,7 +43,7 @@ from crossjax.tiles.tile import (
     test_inputs,
 )
 
-METHODS: dict[str, type] = {"one-shot": OneShot, "iterative": Iterative, "gdp": GDP}
+METHODS: dict[str, type] = {"one-shot": OneShot, "iterative": Iterative, "row-wise": RowWise, "gdp": GDP}
 
 
 @door

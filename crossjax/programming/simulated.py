@@ -99,7 +99,7 @@ class SimulatedCore:
     def read_cells(self, key: Array, integration: Array | float = 1.0) -> Array:
         """One read of every cell on its own (r, c), by the ADC but past the lines and the columns' gains."""
         device, adc = self.tile.device, self.tile.adc
-        w = self.tile.cell.decode(self.conductances(), device.g_min, device.g_max)
+        w = self.tile.cell.decode(device.in_spans(self.conductances()))
         if self.tile.noise is not None:
             w = w + self.tile.noise / integration**0.5 * normal(named(key, "cells"), w.shape, w.dtype)
         return w if adc is None else replace(adc, integration=jnp.asarray(integration)).convert(w)
@@ -122,7 +122,7 @@ class SimulatedCore:
 
         def outputs(w: Array) -> Array:
             if self.tile.wires is not None:  # what the network makes of these weights
-                g = cell.encode(w, device.g_min, device.g_max)
+                g = device.conductance(cell.encode(w))
                 w = line_conductances(self.tile, g[:, None, None], self.shape)[0][0, :, 0, 0]
             y = x @ w
             return y if adc is None else adc.convert(adc.distort(y, ColumnSpread() if columns is None else columns))
@@ -146,9 +146,9 @@ class SimulatedCore:
         """Standard deviation of the noise of one MVM's output, a single full weight on its line, in weight units."""
         device, cell = self.tile.device, self.tile.cell
         variance = jnp.asarray(0.0 if self.tile.noise is None else self.tile.noise**2)
-        read = device.read_variance(cell.encode(jnp.ones((1, 1)), device.g_min, device.g_max))
+        read = device.read_variance(device.conductance(cell.encode(jnp.ones((1, 1)))))
         if read is not None:
-            variance = variance + cell.variance(read, device.g_min, device.g_max)[0, 0]
+            variance = variance + cell.variance(device.in_spans(device.in_spans(read)))[0, 0]
         return safe_sqrt(variance)
 
     # ------------------------------------------------------------------------------------------ write
@@ -239,7 +239,7 @@ class SimulatedCore:
         """See `Programmable.expected_change`."""
         change = None if self.clock is None else self.clock.expected_change(self.tile.device, left)
         device = self.tile.device
-        return 0.0 if change is None else self.tile.cell.decode(change, device.g_min, device.g_max)
+        return 0.0 if change is None else self.tile.cell.decode(device.in_spans(change))
 
     def reading(self) -> Reading:
         """What the core conducts at this moment of its programming."""
@@ -258,16 +258,16 @@ class SimulatedCore:
     def write_noise(self, weights: Array) -> Array:
         """See `Programmable.write_noise`."""
         device, cell = self.tile.device, self.tile.cell
-        g = cell.encode(weights, device.g_min, device.g_max)
+        g = device.conductance(cell.encode(weights))
         sigma = jnp.where(g > device.g_min, device.write_deviation(g), 0.0)  # the idle half of a pair is not pulsed
-        return deviation(cell, sigma, device.g_min, device.g_max)
+        return deviation(cell, device.in_spans(sigma))
 
     def rounding(self, weights: Array) -> Array | float:
         """See `Programmable.rounding`."""
         device = self.tile.device
         if self.tile.states is None:
             return 0.0
-        return jnp.abs(self.tile.cell.decode(self.tile.targets(weights), device.g_min, device.g_max) - weights)
+        return jnp.abs(self.tile.cell.decode(device.in_spans(self.tile.targets(weights))) - weights)
 
     @property
     def flickers(self) -> bool:
@@ -279,8 +279,8 @@ class SimulatedCore:
         device, cell = self.tile.device, self.tile.cell
         if device.flicker is None:
             return jnp.zeros_like(weights)
-        g = cell.encode(weights, device.g_min, device.g_max)
-        return deviation(cell, device.flicker.q(g / device.g_max) * g, device.g_min, device.g_max)
+        g = device.conductance(cell.encode(weights))
+        return deviation(cell, device.in_spans(device.flicker.q(g / device.g_max) * g))
 
     def moment_noise(self, seconds: Array | float | None, reads: Array | float) -> Array | float:
         """See `Programmable.moment_noise`."""
@@ -289,7 +289,7 @@ class SimulatedCore:
 
     def weights(self) -> Array:
         """See `Programmable.weights`."""
-        return self.tile.cell.decode(self.cells.g, self.tile.device.g_min, self.tile.device.g_max)
+        return self.tile.cell.decode(self.tile.device.in_spans(self.cells.g))
 
     def mask(self) -> Array | None:
         """See `Programmable.mask`."""

@@ -1,14 +1,16 @@
 """Weights on conductances: unit cells, one crossbar tile, and matrices cut into grids of tiles."""
 
-from crossjax.tiles.cells import Pairs, SharedReference, UnitCell, bit_slices
+from crossjax.tiles.cells import BaseCell, Differential, Pairs, SharedReference, UnitCell, bit_slices
 from crossjax.tiles.grid import Grid
 from crossjax.tiles.injection import Injection
 from crossjax.tiles.mvm import mvm, read, remember, weights_at
 from crossjax.tiles.ranges import calibrate_ranges, typical_ranges
+from crossjax.tiles.strategy import Strategy
 from crossjax.tiles.tile import Chip, Reading, Tile
 from crossjax.tiles.writing import build, write
 
 __all__ = [
-    "Chip", "Grid", "Injection", "Pairs", "Reading", "SharedReference", "Tile", "UnitCell", "bit_slices", "build",
-    "calibrate_ranges", "mvm", "read", "remember", "typical_ranges", "weights_at", "write",
+    "BaseCell", "Chip", "Differential", "Grid", "Injection", "Pairs", "Reading", "SharedReference", "Strategy", "Tile",
+    "UnitCell", "bit_slices", "build", "calibrate_ranges", "mvm", "read", "remember", "typical_ranges", "weights_at",
+    "write",
 ]  # fmt: skip

@@ -94,7 +94,7 @@ class DeviceNoise:
         blank = device.reset(named(key, "reset"), target.shape)
         state = device.program(named(key, "program"), blank, target)
         g = state.g if self.t is None else device.at(named(key, "at"), state, self.t)
-        found = cell.decode(g, device.g_min, device.g_max)
+        found = cell.decode(device.in_spans(g))
         if self.t is not None:
             axes = (-2, -1)
             now = jnp.sum(jnp.abs(found), axes, keepdims=True)

@@ -53,8 +53,8 @@ def line_conductances(tile: Tile, g: Array, shape: tuple[int, int]) -> tuple[Arr
     variance = device.read_variance(g)
     if tile.wires is not None:  # the lines of unused cells carry nothing
         g = tile.wires.effective(g if mask is None else jnp.where(mask, g, 0.0))
-    low, high = device.g_min, device.g_max
-    w = cell.decode(g, low, high)[None] if tile.subtract == "analog" else cell.lines(g, low, high)
+    x = device.in_spans(g)
+    w = cell.decode(x)[None] if tile.subtract == "analog" else cell.lines(x)
     if mask is not None:
         w = jnp.where(mask[..., : w.shape[-1]], w, 0.0)
     return w.transpose(_LINES), None if variance is None else line_variance(tile, variance, shape)
@@ -75,12 +75,12 @@ def _mask(tile: Tile, cells: tuple[int, ...], shape: tuple[int, int]) -> Array |
 
 def line_variance(tile: Tile, variance: Array, shape: tuple[int, int]) -> Array:
     """Variance (µS²) of devices (devices, down, across, r, c') to that of `line_conductances`."""
-    low, high = tile.device.g_min, tile.device.g_max
     mask = _mask(tile, variance.shape, shape)
+    variance = tile.device.in_spans(tile.device.in_spans(variance))
     if tile.subtract == "analog":
-        v = tile.cell.variance(variance, low, high)[None]
+        v = tile.cell.variance(variance)[None]
     else:
-        v = variance * tile.cell.lines(jnp.ones(()), low, high) ** 2
+        v = variance * tile.cell.lines(jnp.ones(())) ** 2
     if mask is not None:
         v = jnp.where(mask[..., : v.shape[-1]], v, 0.0)
     return v.transpose(_LINES)

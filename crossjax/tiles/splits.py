@@ -26,9 +26,15 @@ class Split(Protocol):
         """Conductance levels that its devices are written to; None for any."""
         ...
 
-    @property
-    def in_turn(self) -> bool:
-        """Whether the pairs are programmed one after the other, each for what the earlier ones missed."""
+    def turns(self, pairs: int) -> int:
+        """How often so many pairs are programmed, one after the other."""
+        ...
+
+    def turn(self, k: int, rest: Array, factors: Factors, found: Sequence[Array]) -> tuple[list[Array], Sequence[int]]:
+        """Shares to aim at in turn k of several, and the pairs that it writes, all in turn 0.
+
+        ``found``: what the turn before left; in turn 0 the shares of a device without errors, rounded to its states.
+        """
         ...
 
     def used(self, pairs: int) -> int:
@@ -48,10 +54,13 @@ class _AllPairs:
         """See `Split.levels`: any."""
         return None
 
-    @property
-    def in_turn(self) -> bool:
-        """See `Split.in_turn`."""
-        return False
+    def turns(self, pairs: int) -> int:
+        """See `Split.turns`: all at once."""
+        return 1
+
+    def turn(self, k: int, rest: Array, factors: Factors, found: Sequence[Array]) -> tuple[list[Array], Sequence[int]]:
+        """See `Split.turn`: there is none."""
+        raise ValueError(f"{type(self).__name__} programs all pairs at once")
 
     def used(self, pairs: int) -> int:
         """See `Split.used`: all."""
@@ -89,13 +98,48 @@ class MSPFirst(_AllPairs):
 class Residual(_AllPairs):
     """As `MSPFirst`, but what a pair missed when it was programmed and read goes onto the next ones."""
 
-    @property
-    def in_turn(self) -> bool:
-        """See `Split.in_turn`."""
-        return True
+    def turns(self, pairs: int) -> int:
+        """See `Split.turns`: one for each pair."""
+        return pairs
+
+    def turn(self, k: int, rest: Array, factors: Factors, found: Sequence[Array]) -> tuple[list[Array], Sequence[int]]:
+        """See `Split.turn`: pair k takes what all before it left."""
+        if k == 0:
+            return list(found), range(len(factors))
+        missing = rest - sum(f * share for f, share in zip(factors[:k], found, strict=False))
+        share = clip_inside(missing / factors[k], -1.0, 1.0)
+        return [share if p == k else s for p, s in enumerate(found)], (k,)
 
     def shares(self, rest: Array, factors: Factors) -> list[Array]:
         """See `Split.shares`."""
+        return _in_order(rest, factors, range(len(factors)))
+
+
+@spec
+class Measured(_AllPairs):
+    """As `MSPFirst`, but every device only as far as it goes itself: all are SET and read before they are programmed.
+
+    For devices whose largest conductance spreads (`Device.ceiling`): filled to a nominal one, some would miss it. The
+    two-device programming of Le Gallo et al., Nat. Electron. 6:680 (2023), with factors of 1.
+    """
+
+    def turns(self, pairs: int) -> int:
+        """See `Split.turns`: SET, then the weights."""
+        return 2
+
+    def turn(self, k: int, rest: Array, factors: Factors, found: Sequence[Array]) -> tuple[list[Array], Sequence[int]]:
+        """See `Split.turn`: what the SET devices conduct is what they hold."""
+        if k == 0:
+            return [jnp.sign(rest)] * len(factors), range(len(factors))
+        shares = []
+        for factor, top in zip(factors, found, strict=True):
+            top = jnp.abs(top)
+            shares.append(clip_inside(rest / factor, -top, top))
+            rest = rest - factor * shares[-1]
+        return shares, range(len(factors))
+
+    def shares(self, rest: Array, factors: Factors) -> list[Array]:
+        """See `Split.shares`: those of devices that all reach the nominal conductance."""
         return _in_order(rest, factors, range(len(factors)))
 
 
@@ -152,6 +196,6 @@ class Digits(_AllPairs):
 
 SPLITS: dict[str, Split] = {
     "lsp_first": LSPFirst(), "msp_first": MSPFirst(), "equal": Equal(), "one": One(), "residual": Residual(),
-    "digits": Digits(),
+    "measured": Measured(), "digits": Digits(),
 }  # fmt: skip
 """The ways that have a name."""

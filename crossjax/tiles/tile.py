@@ -108,13 +108,8 @@ class Tile:
 
         The gradient is that of the cell's `encode`.
         """
-        cell, low, high = self.cell, self.device.g_min, self.device.g_max
-        if self.states is None:
-            return cell.encode(w, low, high)
-        if isinstance(cell, Pairs):
-            return jnp.concatenate([cell.pair(share, low, high) for share in cell.rounded(w, self.states)])
-        g = self.written.nearest(cell.encode(w, low, high))  # what one device misses is another's to make up for
-        return self.written.nearest(cell.correct(g, w - cell.decode(g, low, high), low, high))
+        x = self.cell.encode(w) if self.states is None else self.cell.rounded(w, self.states)
+        return self.device.conductance(x)
 
     def devices_for(self, shape: tuple[int, int]) -> int:
         """Physical devices that a matrix of this shape uses."""
@@ -298,8 +293,7 @@ def ideal_lines(tile: Tile, w: Array) -> Array:
     """What the ADCs would see of perfectly programmed weights, (lines, down, across, r, c')."""
     if tile.subtract == "analog":
         return w[None]
-    low, high = tile.device.g_min, tile.device.g_max
-    return tile.cell.lines(tile.targets(w), low, high)
+    return tile.cell.lines(tile.device.in_spans(tile.targets(w)))
 
 
 def input_deviation(tile: Tile, w: Array, wanted: float = 1 / 3) -> Array:

@@ -24,7 +24,6 @@ from crossjax._pytree import replace, strong
 from crossjax._random import named, split
 from crossjax.devices.device import Device, DeviceState
 from crossjax.devices.noise import ByPulses
-from crossjax.tiles.cells import Pairs
 from crossjax.tiles.tile import Chip, Tile, blank, check_age, check_chip
 
 
@@ -156,8 +155,10 @@ def _targeted(
 
 def pulsed(key: Array, tile: Tile, cells: DeviceState, change: Array) -> tuple[DeviceState, Array]:
     """The devices after write pulses for wanted changes of normalised weights (…, r, c), and their numbers."""
-    low, high = tile.device.g_min, tile.device.g_max
-    return sent(key, tile.written, cells, tile.cell.correct(Device.believed(cells), change, low, high))
+    believed, device = Device.believed(cells), tile.written
+    now = device.place(believed)
+    then = tile.cell.correct(now, change)
+    return sent(key, device, cells, jnp.where(then == now, believed, device.conductance(then)))
 
 
 def sent(key: Array, device: Device, cells: DeviceState, target: Array) -> tuple[DeviceState, Array]:
@@ -170,24 +171,20 @@ def programmed(
 ) -> tuple[DeviceState, Array]:
     """The devices programmed once to normalised weights (…, r, c), ``where`` that is wanted, and the pulses on each.
 
-    Pairs whose split says so are programmed one after the other, each for what the earlier ones missed.
+    Cells that say so are programmed in several turns, each for what the earlier ones left.
     """
     device, cell, target = tile.written, tile.cell, tile.targets(weights)
     hit = jnp.ones(target.shape, bool) if where is None else _on_devices(tile, where, target.shape)
     if isinstance(device.programming, ByPulses):
         cells = device.aim(named(key, "aim"), cells, target, hit)
         return sent(key, device, cells, jnp.where(hit, target, Device.believed(cells)))
+    if cell.turns > 1:
+        target = device.conductance(cell.turn(0, weights, device.place(target))[0])
     now = device.program(named(key, "program"), cells, target)
-    if isinstance(cell, Pairs) and cell.way.in_turn:
-        order = jnp.arange(cell.devices).reshape(-1, *[1] * (target.ndim - 1)) // 2
-        for p in range(1, len(cell.factors)):  # over the few pairs of a cell
-            written = jnp.where(order < p, now.g, device.g_min)
-            missing = weights - cell.decode(written, device.g_min, device.g_max)
-            change = jnp.clip(missing * cell.full_scale / cell.factors[p], -1.0, 1.0)
-            pair = cell.pair(change, device.g_min, device.g_max)
-            target = target.at[2 * p : 2 * p + 2].set(device.nearest(pair))
-            again = device.program(named(key, f"program pair {p}"), cells, target)
-            now = jax.tree.map(lambda a, b, p=p: jnp.where(order == p, a, b), again, now)
+    for k in range(1, cell.turns):  # over the few pairs of a cell
+        x, written = cell.turn(k, weights, device.place(now.g))
+        again = device.program(named(key, f"program turn {k}"), cells, device.conductance(x))
+        now = jax.tree.map(lambda a, b, written=written: jnp.where(written, a, b), again, now)
     if where is not None:
         now = jax.tree.map(lambda a, b: jnp.where(hit, a, b), now, cells)
     return now, hit.astype(jnp.int32)

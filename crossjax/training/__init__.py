@@ -3,6 +3,7 @@
 from crossjax.tiles.injection import DeviceNoise, DropConnect, WeightNoise
 from crossjax.training.checkpoints import Checkpoints
 from crossjax.training.fit import Trained, fit, stop_at_nan
+from crossjax.training.language import CarriedState, in_order, zaremba
 from crossjax.training.losses import cross_entropy, distillation
 from crossjax.training.order import shuffled
 from crossjax.training.progress import Bar
@@ -11,6 +12,7 @@ from crossjax.training.transforms import clip_weights, ranges
 
 __all__ = [
     "Bar",
+    "CarriedState",
     "Checkpoints",
     "DeviceNoise",
     "DropConnect",
@@ -22,8 +24,10 @@ __all__ = [
     "cross_entropy",
     "distillation",
     "fit",
+    "in_order",
     "make_step",
     "ranges",
     "shuffled",
     "stop_at_nan",
+    "zaremba",
 ]

@@ -85,7 +85,7 @@ def fit(
     Args:
         key: randomness of order, augmentation and noise.
         model: a network, on tiles or digital.
-        data: examples (n, …) and integer labels (n,).
+        data: examples (n, …) and integer labels (n,), or (n, …) where every example has several, as text has.
         optimiser: any Optax optimiser; `clip_weights` and `ranges` go last in its chain.
         steps: batches to train.
         batch: examples in each.
@@ -146,8 +146,8 @@ def fit(
 def _checked(data: tuple[np.ndarray, np.ndarray], batch: int, steps: int, every: int) -> tuple[np.ndarray, np.ndarray]:
     """Examples and labels that a run can be made of."""
     x, y = (np.asarray(a) for a in data)
-    if x.ndim < 1 or y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
-        raise ValueError(f"data must be examples (n, …) and whole-number labels (n,), got {shown(x)} and {shown(y)}")
+    if x.ndim < 1 or y.ndim < 1 or not np.issubdtype(y.dtype, np.integer):
+        raise ValueError(f"data must be examples (n, …) and whole-number labels (n, …), got {shown(x)} and {shown(y)}")
     if len(x) != len(y):
         raise ValueError(f"data must be examples and labels of one length, got {len(x)} and {len(y)}")
     if not 0 < batch <= len(x):
