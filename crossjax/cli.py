@@ -1,4 +1,4 @@
-"""The command line: ``crossjax quickstart``, ``program WEIGHTS``, ``reproduce PAPER``, ``bench``.
+"""The command line: ``crossjax quickstart``, ``program``, ``optimise-strategy``, ``reproduce``, ``bench``.
 
 Bad input ends with one line on standard error and exit code 2, never with a traceback.
 """
@@ -22,6 +22,7 @@ import tyro
 COMMANDS = {  # functions: their signatures are the options, their docstrings the help
     "quickstart": "crossjax.experiments.quickstart:quickstart",
     "program": "crossjax.experiments.program_file:program_file",
+    "optimise-strategy": "crossjax.experiments.optimise_strategy:optimise_strategy",
     "reproduce": "crossjax.papers:reproduce",
     "bench": "crossjax.benchmarks.core:bench",
 }

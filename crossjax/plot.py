@@ -47,6 +47,20 @@ def span(seconds: float) -> str:
     return f"{seconds:g} s"
 
 
+def strategy(axis: Any, cell: Any) -> None:
+    """Normalised conductances of a `crossjax.Strategy` over the weight, negative ones mirrored."""
+    w = np.linspace(-1.0, 1.0, 401)
+    x = np.asarray(cell.encode(w))
+    names = [f"{pair}{sign}" for pair in ("GgabcdeHIJK"[: len(cell.factors)]) for sign in "⁺⁻"]
+    for row, name, colour in zip(
+        x, names, ("#1f6fb4", "#8bb8de", "#d1752a", "#ecb991", *["#777777"] * 20), strict=False
+    ):
+        axis.plot(w, row, color=colour, label=name)
+    factors = ", ".join(f"{float(f):g}" for f in cell.factors)
+    axis.set(xlabel="weight / largest weight", ylabel="(G − g_min) / (g_max − g_min)", title=f"Factors {factors}")
+    axis.legend(fontsize=8)
+
+
 def programming(axis: Any, histories: Mapping[str, Any]) -> None:
     """MVM error against iterations of every method; arrays (chips, iterations)."""
     for name, errors in histories.items():

@@ -17,6 +17,7 @@ from crossjax.devices.laws import (
 )
 from crossjax.devices.melt_quench import MeltQuench
 from crossjax.devices.moments import moments
+from crossjax.devices.named import DEVICES, get
 from crossjax.devices.noise import (
     ByPulses,
     Drift,
@@ -33,8 +34,8 @@ from crossjax.devices.sonos import sonos
 from crossjax.devices.writes import OwnError, Plan, Rewrite, Stepped, Write
 
 __all__ = [
-    "Branches", "ByPulses", "ClippedLine", "ClippedLog", "ClippedPower", "Constant", "Device", "DeviceState", "Drift",
-    "Faults", "FlickerNoise", "Law", "LogRelaxation", "MeltQuench", "OwnError", "Plan", "Polynomial", "PowerLawDrift",
+    "DEVICES", "Branches", "ByPulses", "ClippedLine", "ClippedLog", "ClippedPower", "Constant", "Device", "DeviceState",
+    "Drift", "Faults", "FlickerNoise", "Law", "LogRelaxation", "MeltQuench", "OwnError", "Plan", "Polynomial", "PowerLawDrift",
     "ProgrammingError", "ReadNoise", "Relative", "Rewrite", "Saturating", "SetPulses", "Squared", "Stepped", "Write",
-    "hermes", "ideal", "moments", "noisy", "pcm", "pcm_pulsed", "reram_cmo", "reram_milo", "reram_wan", "sonos",
+    "get", "hermes", "ideal", "moments", "noisy", "pcm", "pcm_pulsed", "reram_cmo", "reram_milo", "reram_wan", "sonos",
 ]  # fmt: skip

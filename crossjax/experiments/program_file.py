@@ -14,7 +14,7 @@ from jax import Array, lax
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import crossjax as cx
-from crossjax import plot, programming, report
+from crossjax import plot, programming, report, strategies
 from crossjax._random import named, seeded
 from crossjax.programming import Method
 from crossjax.weight_files import Matrices, load_matrices
@@ -25,6 +25,7 @@ def program_file(
     *,
     tile: str = "hermes",
     method: str = "gdp",
+    strategy: Path | None = None,
     chips: int = 1,
     layout: Literal["torch", "jax"] | None = None,
     include: tuple[str, ...] = (),
@@ -40,7 +41,8 @@ def program_file(
     Args:
         weights: a .npz, .npy or .safetensors file.
         tile: hardware: ideal, pcm, pcm_msp_lsp, hermes or standard.
-        method: gdp, iterative or one-shot.
+        method: gdp, iterative, row-wise or one-shot.
+        strategy: a strategy.json of ``crossjax optimise-strategy``: how weights become conductances.
         chips: chips in the population.
         layout: torch for (out, in, …) tensors, jax for (…, in, out); default: what their names tell.
         include: regular expressions; only matrices in whose name one is found.
@@ -60,10 +62,13 @@ def program_file(
         raise ValueError(f"chips must be at least 1, got {chips}")
     key = seeded(seed)
     hardware, how = cx.presets.get(tile), programming.method(method)
+    if strategy is not None:
+        hardware = cx.replace(hardware, cell=strategies.load_strategy(strategy))
     found = load_matrices(weights, layout, include=include, exclude=exclude)
     out = Path("runs") / f"program-{Path(weights).stem}-{method}" if out is None else out
     inputs = {
         "sha256": report.file_digest(Path(weights)), "tile": tile, "method": method, "chips": chips,
+        "strategy": None if strategy is None else report.file_digest(strategy),
         "layout": layout, "include": list(include), "exclude": list(exclude), "seed": seed,
     }  # fmt: skip
     with report.open_run("program", out, inputs, recorded={"weights": str(weights)}, force=force) as run:

