@@ -34,8 +34,9 @@ from crossjax.devices.sonos import sonos
 from crossjax.devices.writes import OwnError, Plan, Rewrite, Stepped, Write
 
 __all__ = [
-    "DEVICES", "Branches", "ByPulses", "ClippedLine", "ClippedLog", "ClippedPower", "Constant", "Device", "DeviceState",
-    "Drift", "Faults", "FlickerNoise", "Law", "LogRelaxation", "MeltQuench", "OwnError", "Plan", "Polynomial", "PowerLawDrift",
-    "ProgrammingError", "ReadNoise", "Relative", "Rewrite", "Saturating", "SetPulses", "Squared", "Stepped", "Write",
-    "get", "hermes", "ideal", "moments", "noisy", "pcm", "pcm_pulsed", "reram_cmo", "reram_milo", "reram_wan", "sonos",
+    "DEVICES", "Branches", "ByPulses", "ClippedLine", "ClippedLog", "ClippedPower", "Constant", "Device",
+    "DeviceState", "Drift", "Faults", "FlickerNoise", "Law", "LogRelaxation", "MeltQuench", "OwnError", "Plan",
+    "Polynomial", "PowerLawDrift", "ProgrammingError", "ReadNoise", "Relative", "Rewrite", "Saturating", "SetPulses",
+    "Squared", "Stepped", "Write", "get", "hermes", "ideal", "moments", "noisy", "pcm", "pcm_pulsed", "reram_cmo",
+    "reram_milo", "reram_wan", "sonos",
 ]  # fmt: skip
