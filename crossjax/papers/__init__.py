@@ -18,6 +18,8 @@ from crossjax.papers.options import Options
 PAPERS = {
     "joshi2020": "noise-aware training, drift, GDC, AdaBS",
     "buchel2022": "gradient-descent programming",
+    "mackin2022": "optimised programming strategies",
+    "tsai2019": "LSTMs by closed-loop tuning",
 }
 
 

@@ -66,6 +66,38 @@ class Cube:
 
 
 @door
+def point_of(cube: Cube, strategy: Strategy) -> Array:
+    """The point at which a strategy lies, as near as the cube has one: the inverse of `at_point`.
+
+    Conductances are taken at the cube's knots, the scale and a free significance as they are. Coordinates that make no
+    difference are 0.
+    """
+    w = jnp.asarray(cube.knots)
+    x, span = strategy.encode(w), cube.high - cube.low
+    factors = list(cube.factors)
+    last = [_within(strategy.scale / sum(strategy.factors), cube.scale, span)]
+    if cube.significance is not None:
+        factors[0] = strategy.factors[0]
+        last.append(_within(strategy.factors[0], *cube.significance))
+    left, found = w * strategy.scale, []
+    for p, factor in enumerate(factors):
+        change = x[2 * p] - x[2 * p + 1]
+        if p < len(factors) - 1:
+            below = span * sum(factors[p + 1 :])
+            ends = jnp.maximum(left - below, -factor * span), jnp.minimum(left + below, factor * span)
+            found.append(_within(factor * change, *ends))
+        found.append(_within(x[2 * p], cube.low + jnp.maximum(change, 0.0), cube.high + jnp.minimum(change, 0.0)))
+        left = left - factor * change
+    return jnp.concatenate([jnp.stack(found).ravel(), jnp.stack([jnp.asarray(a) for a in last])])
+
+
+def _within(value: Array | float, low: Array | float, high: Array | float) -> Array:
+    """Where a value is between two ends, 0 where they are one."""
+    room = jnp.asarray(high) - low
+    return jnp.where(room > 1e-6, jnp.clip((value - low) / jnp.maximum(room, 1e-6), 0.0, 1.0), 0.0)
+
+
+@door
 def at_point(cube: Cube, point: Array) -> Strategy:
     """The strategy at a point of the cube, (dimensions,) numbers in [0, 1]; differentiable.
 

@@ -26,12 +26,12 @@ from crossjax._pytree import spec, strong
 from crossjax._random import named, uniform
 from crossjax.devices.device import Device
 from crossjax.devices.moments import has_moments
-from crossjax.strategies.cube import Cube, at_point
+from crossjax.strategies.cube import Cube, at_point, point_of
 from crossjax.strategies.density import Density
 from crossjax.strategies.objective import TIMES, WeightError, check_times, decoded, of_devices, summed
 from crossjax.strategies.sampled import SampledLoss, in_numpy
-from crossjax.tiles.cells import UnitCell
-from crossjax.tiles.strategy import Strategy
+from crossjax.tiles.cells import Pairs, UnitCell
+from crossjax.tiles.strategy import Strategy, as_strategy
 
 PUBLISHED = {"popsize": 100, "init": "latinhypercube", "recombination": 0.6, "mutation": (0.0, 0.2), "tol": 0.0}
 """Settings of SciPy's differential evolution in the paper; evolution goes on until it stagnates."""
@@ -116,34 +116,52 @@ def _loss(problem: Problem, cube: Cube, point: Array) -> Array:
 def descend(
     key: Array, problem: Problem, cube: Cube, *, starts: int = 64, steps: int = 400, rate: float = 0.03
 ) -> Found:
-    """Adam on the logarithm of the loss from random points, all at once, each kept inside the cube."""
+    """Adam on the logarithm of the loss from many points at once, each kept inside the cube.
+
+    The first points are those of the fixed splits, the others are random.
+    """
     begin = time.perf_counter()
-    points, losses = jax.block_until_ready(_descended(key, problem, cube, starts, steps, jnp.asarray(rate)))
+    points, losses = jax.block_until_ready(descent(key, problem, cube, fixed_points(cube), starts, steps, rate))
     seconds = time.perf_counter() - begin
-    best = np.minimum.accumulate(np.nanmin(np.asarray(losses), axis=0))
+    best = np.minimum.accumulate(np.min(np.asarray(losses), axis=0))
     trace = np.stack([np.linspace(0, seconds, len(best) + 1)[1:], best], axis=1)
-    values = jax.vmap(lambda p: _loss(problem, cube, p))(points)
-    which = int(jnp.nanargmin(values))
+    which = int(jnp.argmin(jnp.min(losses, axis=1)))
     ended = f"{starts} starts of {steps} steps"
     return _found("gradient", problem, cube, points[which], begin, trace, starts * steps, ended)
 
 
-@partial(jax.jit, static_argnums=(3, 4))
-def _descended(key: Array, problem: Problem, cube: Cube, starts: int, steps: int, rate: Array) -> tuple[Array, Array]:
-    """Final points (starts, dimensions) and losses (starts, steps)."""
+def fixed_points(cube: Cube) -> Array:
+    """Where the fixed splits lie, (3, dimensions)."""
+    splits = [as_strategy(Pairs(cube.factors, split)) for split in ("lsp_first", "msp_first", "equal")]
+    return jnp.stack([point_of(cube, strategy) for strategy in splits])
+
+
+@partial(jax.jit, static_argnums=(4, 5))
+def descent(
+    key: Array, problem: Problem, cube: Cube, first: Array, starts: int = 64, steps: int = 400,
+    rate: Array | float = 0.03,
+) -> tuple[Array, Array]:  # fmt: skip
+    """`descend`, pure: the best point of every start (starts, dimensions), and its losses (starts, steps).
+
+    To be vmapped over problems: a population of devices, say. ``first`` are the first starts.
+    """
     optimiser = optax.adam(optax.cosine_decay_schedule(rate, steps))
 
     def run(point: Array) -> tuple[Array, Array]:
-        def step(carry: tuple[Array, Any], _: None) -> tuple[tuple[Array, Any], Array]:
-            point, state = carry
+        def step(carry: Any, _: None) -> tuple[Any, Array]:
+            point, state, best, least = carry
             value, slope = jax.value_and_grad(lambda p: jnp.log(_loss(problem, cube, p)))(point)
+            best, least = jnp.where(value < least, point, best), jnp.minimum(value, least)
             update, state = optimiser.update(slope, state)
-            return (optax.projections.projection_hypercube(optax.apply_updates(point, update)), state), jnp.exp(value)
+            point = optax.projections.projection_hypercube(optax.apply_updates(point, update))
+            return (point, state, best, least), jnp.exp(value)
 
-        (point, _), losses = lax.scan(step, (point, optimiser.init(point)), None, length=steps)
-        return point, losses
+        begin = point, optimiser.init(point), point, jnp.inf
+        (_, _, best, _), losses = lax.scan(step, begin, None, length=steps)
+        return best, losses
 
-    return jax.vmap(run)(uniform(named(key, "starts"), (starts, cube.dimensions), 0.0, 1.0))
+    more = uniform(named(key, "starts"), (max(starts - len(first), 0), cube.dimensions), 0.0, 1.0)
+    return jax.vmap(run)(jnp.concatenate([first, more])[:starts])
 
 
 def evolve(seed: int, problem: Problem, cube: Cube, *, generations: int = 300, **settings: Any) -> Found:
