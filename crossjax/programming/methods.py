@@ -1,4 +1,4 @@
-"""Ways to write weights into a core, and the two that send no pulse twice: once, and exactly.
+"""Ways to write weights into a core, and those that send no pulse twice: one shot, open loop, and exactly.
 
 Each is a frozen dataclass of hyper-parameters with one method, ``run(key, core, weights, input_limit)``, on normalised
 weights (r, c) of one tile; `crossjax.program` applies it to all tiles of a matrix. `iterative.py` has
@@ -60,6 +60,17 @@ class OneShot:
 
 
 @spec
+class OpenLoop:
+    """One pulse for every device, by the mean response of its kind: nobody looks where it landed."""
+
+    def run(self, key: Array, core: Programmable, weights: Array, input_limit: Array) -> tuple[Programmable, Sums]:
+        """See `Method.run`."""
+        core, pulses = core.write(key, weights)
+        errors = probe(key, core, weights, input_limit) if core.weights() is None else None
+        return core, _once(measure(core, errors, weights, Spent(pulses), jnp.ones_like(weights)))
+
+
+@spec
 class Exact:
     """Every device at its target, exactly: what the hardware leaves of perfectly written weights, the floor of all."""
 
@@ -78,4 +89,4 @@ def _once(sums: Sums) -> Sums:
     return jax.tree.map(lambda a: jnp.asarray(a)[None], sums)
 
 
-__all__ = ["Exact", "Method", "OneShot", "power", "probe"]
+__all__ = ["Exact", "Method", "OneShot", "OpenLoop", "power", "probe"]

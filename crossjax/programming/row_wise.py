@@ -30,9 +30,8 @@ class RowWise:
         step: α at the beginning, the fraction of the error that a pulse is to correct.
         shrink, grow: what α is multiplied with after an overshoot and after an undershoot.
         most: largest α.
-        tolerance: a weight within this error (fraction of the range) is left alone until it leaves it again.
-        integration: as of `Iterative`.
-        verify: as of `Iterative`.
+        tolerance: a weight within this error (fraction of the range) is done.
+        integration, keep, verify: as of `Iterative`.
         verify_time: seconds between a pulse and the read that verifies it. Drift slows with time: what is verified
             later drifts less from there on (Nandakumar et al., ICECS 2020). None: at once.
     """
@@ -45,6 +44,7 @@ class RowWise:
     most: float = 1.0
     tolerance: float = 0.01
     integration: float | None = None
+    keep: bool = static(default=True)
     verify: str = static(default="mvm")
     verify_time: float | None = 1.0
 
@@ -68,18 +68,19 @@ class RowWise:
         mvms = integration * self.reads * weights.shape[0]
 
         def tune(core: Programmable, last: Any, key: Array, k: Array) -> tuple[Programmable, Any, Sums]:
-            alpha, before = last
+            alpha, before, done = last
             read = core.verify(named(key, "verify"), weights.shape[0], self.reads, integration, self.verify)
             error = read - weights + core.expected_change(self.rounds - 1.0 - k)
             inside = jnp.abs(error) <= enough
+            done = (done | inside) if self.keep else inside
             turned = error * before  # < 0: the last pulse went too far; 0: there was none
             factor = jnp.where(turned < 0, self.shrink, jnp.where(turned > 0, self.grow, 1.0))
             alpha = jnp.clip(alpha * factor, 0.0, self.most)
-            core, pulses = core.pulse(named(key, "pulse"), jnp.where(inside, 0.0, -alpha * error))
+            core, pulses = core.pulse(named(key, "pulse"), jnp.where(done, 0.0, -alpha * error))
             spent = Spent(pulses + jnp.where(k == 0, first, 0), mvms, self.reads * weights.size)
-            sums = measure(core, probe(key, core, weights, input_limit), weights, spent, inside)
-            return core, (alpha, jnp.where(inside, 0.0, error)), sums
+            sums = measure(core, probe(key, core, weights, input_limit), weights, spent, done)
+            return core, (alpha, jnp.where(done, 0.0, error), done), sums
 
-        begin = jnp.full(weights.shape, self.step), jnp.zeros(weights.shape)
+        begin = jnp.full(weights.shape, self.step), jnp.zeros(weights.shape), jnp.zeros(weights.shape, bool)
         core, _, sums = core.repeat(tune, begin, key, self.rounds, reads=mvms, seconds=self.verify_time)
         return core, sums
