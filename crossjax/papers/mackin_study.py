@@ -66,7 +66,7 @@ def study(run: report.Run, key: Array, published: float) -> dict[str, Any]:
         for name, device in {"RRAM (Wan)": devices.reram_wan(), "favours the MSP": favours_msp()}.items():
             task = strategies.problem(device, strategies.at_knots(4.0))
             found["devices"][name] = stage(f"device {name}", lambda t=task: table(key, t))
-        found["over_time"] = stage("over time", lambda: over_time(pcm, found["table"][2.0]["2.0"]["strategy"]))
+        found["over_time"] = stage("over time", lambda: over_time(pcm, found["table"][3.0]["2.0"]["strategy"]))
         found["ranking"] = stage("ranking", lambda: ranking(key))
         found["searches"] = stage("searches", lambda: searches(key, pcm, published))
     return found
@@ -86,7 +86,7 @@ def table(key: Array, task: strategies.Problem) -> dict[str, Any]:
 
 def over_time(device: cx.Device, record: Mapping[str, Any]) -> dict[str, Any]:
     """Error and drift compensation of the optimised strategy against one pair, at and between the published times."""
-    times, density = (1.0, 3600.0, DAY, 30 * DAY, 365 * DAY), strategies.at_knots(2.0)
+    times, density = (1.0, 3600.0, DAY, 30 * DAY, 365 * DAY), strategies.at_knots(3.0)
     best = strategies.weight_error(scan.from_record(record), device, density, times)
     naive = strategies.weight_error(cx.Pairs(), device, density, times)
     first = strategies.weight_error(scan.from_record(record), device, density, (0.0,))
@@ -122,7 +122,7 @@ def searches(key: Array, device: cx.Device, published: float) -> dict[str, Any]:
     """Three searches of the same cube, F free: loss against seconds, judged by the closed form."""
     density = strategies.at_knots(2.0)
     begin = time.perf_counter()
-    task = strategies.problem(device, density)
+    task = strategies.problem(device, density, points=511)  # not the table that has been compiled already
     task.mean.block_until_ready()
     tabulated = time.perf_counter() - begin
     cube = strategies.Cube((2.0, 1.0), significance=(1.0, 4.0))
@@ -171,16 +171,16 @@ def figures(studied: Mapping[str, Any]) -> list[dict[str, Any]]:
         report.figure("alpha_30d", alpha, paper=1.8),
         report.figure("de_seconds", runs["published"]["seconds"], unit="s"),
         report.figure("best_seconds", reached(studied, quickest), unit="s"),
+        report.figure("best_seconds_in_all", runs[quickest]["seconds"] + studied["searches"]["tabulated"], unit="s"),
     ]
 
 
 def reached(studied: Mapping[str, Any], name: str) -> float:
     """Seconds, compilation and tables included, until a search is as good as the published one was in the end."""
     searches = studied["searches"]
-    run, goal = searches["runs"][name], searches["runs"]["published"]["error"] ** 2
-    if run["error"] ** 2 > goal:
-        return float("inf")
-    return run["seconds"] + searches["tabulated"]
+    goal = searches["runs"]["published"]["error"] ** 2
+    trace = searches["runs"][name]["trace"]
+    return searches["tabulated"] + next((seconds for seconds, loss in trace if loss <= goal), float("inf"))
 
 
 def record(studied: Mapping[str, Any]) -> dict[str, Any]:

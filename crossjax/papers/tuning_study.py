@@ -105,12 +105,9 @@ def study(run: report.Run, key: Array, trained: np.ndarray | None) -> dict[str, 
         method = cx.replace(CLOSED, reads=reads, integration=1.0)
         plan[f"reads {reads}"] = (hardware(), gaussian, method, 0.0)
     for seconds in (1.0, 100.0):
-        plan[f"verified after {seconds:g} s"] = (
-            hardware(),
-            gaussian,
-            cx.replace(CLOSED, verify_time=seconds),
-            86_400.0,
-        )
+        method = cx.replace(CLOSED, verify_time=seconds)
+        for noise, tile in (("", hardware()), (", no 1/f noise", cx.replace(hardware(), **{"device.flicker": None}))):
+            plan[f"verified after {seconds:g} s, a day later{noise}"] = (tile, gaussian, method, 86_400.0)
     found = {}
     with Progress(console=report.console, transient=True) as progress:
         bar = progress.add_task("tuning", total=len(plan))
