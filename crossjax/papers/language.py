@@ -97,6 +97,13 @@ class Trainer:
         return training.fit(named(self.key, name), model, data, checkpoints=folder, **options).model
 
 
+def with_parameters(model: Any, trained: Any) -> Any:
+    """A copy of a digital network with the parameters of one on tiles: the same paths, no tiles."""
+    copy = nnx.clone(model)
+    nnx.update(copy, nnx.state(trained, nnx.Param))
+    return copy
+
+
 def only_on_tiles(transform: optax.GradientTransformation, part: str) -> optax.GradientTransformation:
     """A transformation of those parameters whose path holds ``part``, the others left alone."""
 
@@ -189,7 +196,7 @@ class LSTMTask:
         )
         step = training.CarriedState(rule, self.batch, float(self.length))
         noisy = trainer.fit(f"{self.name} noise-aware", analog, data, steps=self.noise_steps, step=step, **options)
-        return {"conventional": model, "noise-aware": nn.digital(noisy)}
+        return {"conventional": model, "noise-aware": with_parameters(model, noisy)}
 
 
 WORDS = LSTMTask("ptb_lstm", 200, 2, 20, 20, 13, 1.0, 4)
@@ -220,7 +227,7 @@ def transformer(
     noisy = trainer.fit(
         "sst2_transformer noise-aware", analog, sentences.train, optimiser=rule, steps=noise_steps, batch=64
     )
-    return {"conventional": model, "noise-aware": nn.digital(noisy)}
+    return {"conventional": model, "noise-aware": with_parameters(model, noisy)}
 
 
 def accuracy(net: Any, data: tuple[Array, Array]) -> Array:

@@ -65,6 +65,7 @@ def load_strategy(path: str | Path) -> Strategy:
             raise BadFileError(f"lacks {', '.join(missing)}")
         factors, knots, x, scale = (content[name] for name in parts)
         try:
-            return Strategy(tuple(map(float, factors)), jnp.asarray(knots), jnp.asarray(x), float(scale))
+            at, places = (jnp.asarray(np.array(a, float)) for a in (knots, x))
+            return Strategy(tuple(map(float, factors)), at, places, float(scale))
         except (ValueError, TypeError) as error:
             raise BadFileError(f"holds no valid strategy: {error}") from error

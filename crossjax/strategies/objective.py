@@ -12,6 +12,7 @@ numbers for every strategy.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -100,8 +101,15 @@ def weight_error(
     if key is None and not is_closed(cell, device):
         why = has_moments(device) or "its cells are programmed in turns, for what the earlier ones left"
         raise ValueError(f"the error has no closed form, since {why}: give a key to sample it with")
-    find = of_samples(key, samples) if key is not None else of_moments
-    return summed(density, *find(strong(cell), strong(device), density.weights, at), compensate)
+    return _weight_error(strong(cell), strong(device), strong(density), at, key, samples, compensate)
+
+
+@partial(jax.jit, static_argnums=(5, 6))
+def _weight_error(
+    cell: UnitCell, device: Device, density: Density, times: Array, key: Array | None, samples: int, compensate: bool
+) -> WeightError:
+    find = of_moments if key is None else of_samples(key, samples)
+    return summed(density, *find(cell, device, density.weights, times), compensate)
 
 
 def of_moments(cell: UnitCell, device: Device, weights: Array, times: Array) -> tuple[Array, Array]:
@@ -184,10 +192,19 @@ def mvm_error(
     w = jnp.asarray(weights)
     if w.ndim != 2 or not is_closed(cell, device):
         raise ValueError("mvm_error takes a matrix (rows, cols), and a cell and a device with a closed form")
+    statistics = jnp.broadcast_to(mean, w.shape[:1]), jnp.broadcast_to(jnp.square(deviation), w.shape[:1])
+    return _mvm_error(strong(cell), strong(device), w, at, statistics, points, compensate)
+
+
+@partial(jax.jit, static_argnums=(5, 6))
+def _mvm_error(
+    cell: UnitCell, device: Device, w: Array, times: Array, statistics: tuple[Array, Array], points: int,
+    compensate: bool,
+) -> Array:  # fmt: skip
+    mean, square = statistics
     w = w / jnp.max(jnp.abs(w))
     grid = jnp.linspace(0.0, 1.0, points)
-    means, variances = of_moments(strong(cell), strong(device), grid, at)
-    mean, square = (jnp.broadcast_to(a, w.shape[:1]) for a in (mean, jnp.square(deviation)))
+    means, variances = of_moments(cell, device, grid, times)
 
     def look_up(table: Array) -> Array:
         return jax.vmap(lambda row: jnp.interp(jnp.abs(w), grid, row))(table)
@@ -202,6 +219,6 @@ def mvm_error(
         )
 
     size = power(found, variance)
-    alpha = safe_sqrt(ratio(size[0], size[1:], 1.0)) if compensate else jnp.ones(len(at))
+    alpha = safe_sqrt(ratio(size[0], size[1:], 1.0)) if compensate else jnp.ones(len(times))
     missed = power(alpha[:, None, None] * found[1:] - w, alpha[:, None, None] ** 2 * variance[1:])
     return safe_sqrt(missed / power(w))
