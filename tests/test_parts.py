@@ -22,7 +22,8 @@ from crossjax.tiles.injection import ideal_reading
 KEY = jax.random.key(3)
 X = np.asarray([[0.23, -0.61, 0.87], [0.52, 0.11, -0.33]])  # weights, signals; |X| for what is positive
 STATE = {  # what parts leave behind, and stand-ins
-    "ByPulses", "Chip", "Clock", "ColumnSpread", "DeviceState", "History", "Instrument", "OwnError", "Reading",
+    "ByPulses", "Chip", "Clock", "ColumnSpread", "Density", "DeviceState", "History", "Instrument", "OwnError", "Problem",
+    "Reading",
     "Reference", "SimulatedCore", "Stuck", "Sums", "Window",
 }  # fmt: skip
 
@@ -63,9 +64,11 @@ def parts():
         "Iterative": cx.Iterative(iterations=2, reads=1),
         "MeltQuench": cx.devices.MeltQuench(error=None),
         "Rewrite": cx.devices.Rewrite(error=None),
+        "RowWise": cx.RowWise(rounds=2, reads=1),
         "SinhLaw": cx.wires.SinhLaw(4.0),
         "StaticDrop": cx.presets.standard(ir_drop=True).wires,
         "Stepped": cx.devices.Stepped(cx.devices.Rewrite(error=None), 5),
+        "Strategy": cx.strategies.as_strategy(cx.Pairs((3.0, 1.0))),
         "Tile": cx.replace(cx.presets.hermes(), adc=None, dac=None),
         "Wires": cx.Wires(20.0, 10.0, 5.0, 5.0),
     }
@@ -101,6 +104,8 @@ def apply(name, part, x):
         return part.at(KEY, part.program(KEY, part.reset(KEY, x.shape), g), 1e3)
     if hasattr(part, "shares") and not hasattr(part, "encode"):
         return cx.Pairs((4.0, 2.0), part).encode(x)
+    if hasattr(part, "dimensions"):  # a space of strategies
+        return cx.strategies.at_point(part, jnp.resize(positive, (part.dimensions,))).encode(x)
     if hasattr(part, "encode"):
         conductances = part.encode(x)
         return part.decode(part.correct(conductances, 0.1 * x))

@@ -62,7 +62,7 @@ def test_words_and_characters_become_numbers():
 def test_corpora_are_the_published_ones_or_refused(tmp_path, monkeypatch):
     files = {"alice.txt": "down the rabbit hole " * 30}
     monkeypatch.setattr(text, "_ALICE", {n: hashlib.sha256(c.encode()).hexdigest() for n, c in files.items()})
-    with pytest.raises(FileNotFoundError, match="alice.txt"):
+    with pytest.raises(FileNotFoundError, match=r"alice\.txt"):
         text.alice(tmp_path)
     for name, content in files.items():
         (tmp_path / name).write_text(content)

@@ -399,7 +399,7 @@ def test_ends_without_numbers_of_their_own_have_the_first_columns_and_the_last_r
     np.testing.assert_allclose(ours, same, rtol=1e-12)
 
 
-@pytest.mark.parametrize("drive, sense, broken", [(*e, False) for e in ENDS] + [(*ENDS[8], True)])
+@pytest.mark.parametrize("drive, sense, broken", [(*e, False) for e in ENDS[::4]] + [(*ENDS[8], True)])
 def test_gradients_by_every_resistance_at_every_choice_of_ends(x64, drive, sense, broken):
     r, v = resistances("segment", 3, 4), jnp.asarray([0.1, -0.2, 0.15])
     pattern = jnp.asarray(np.random.default_rng(1).normal(size=(3, 4)))
@@ -435,7 +435,7 @@ def broken_resistances(m, n, seed=0, share=0.2):
     )
 
 
-@pytest.mark.parametrize("drive, sense", ENDS)
+@pytest.mark.parametrize("drive, sense", ENDS[::2])
 def test_broken_lines_match_kirchhoffs_equations_without_them(x64, drive, sense):
     v = np.random.default_rng(1).uniform(-0.2, 0.2, (2, 6))
     map_of = jax.jit(lambda g, a, b, c, d: effective_conductance(g, a, b, **terminals((a, b, c, d), drive, sense)))
