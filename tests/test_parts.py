@@ -22,8 +22,8 @@ from crossjax.tiles.injection import ideal_reading
 KEY = jax.random.key(3)
 X = np.asarray([[0.23, -0.61, 0.87], [0.52, 0.11, -0.33]])  # weights, signals; |X| for what is positive
 STATE = {  # what parts leave behind, and stand-ins
-    "ByPulses", "Chip", "Clock", "ColumnSpread", "Density", "DeviceState", "History", "Instrument", "OwnError", "Problem",
-    "Reading",
+    "ByPulses", "Chip", "Clock", "ColumnSpread", "Density", "DeviceState", "History", "Instrument", "OwnError",
+    "Problem", "Reading",
     "Reference", "SimulatedCore", "Stuck", "Sums", "Window",
 }  # fmt: skip
 
