@@ -31,7 +31,7 @@ def test_decode_inverts_encode_within_the_devices_range(name, w):
     cell = CELLS[name]
     x = cell.encode(jnp.asarray(w))
     assert x.shape == (cell.devices, 5, 3 + cell.extra_columns)
-    assert float(x.min()) >= -1e-5 and float(x.max()) <= 1 + 1e-5
+    assert float(x.min()) >= -1e-4 and float(x.max()) <= 1 + 1e-4  # what a digit may be over: the tile rounds it
     np.testing.assert_allclose(cell.decode(x), w, atol=2e-6)
     np.testing.assert_allclose(cell.decode(x + 0.1), w, atol=2e-6)  # g_min is not seen
 

@@ -27,6 +27,7 @@ CLOSED = cx.RowWise(rounds=40, integration=100.0, tolerance=0.006)
 WITHIN = (0.01, 0.02, 0.03, 0.05)
 SPREADS = (0.0, 0.03, 0.06, 0.12, 0.24)
 READS = (1, 5, 25)
+VERIFIED = (1.0, 100.0)  # seconds after the pulse
 SIZE, CHIPS = 256, 2
 
 
@@ -104,7 +105,7 @@ def study(run: report.Run, key: Array, trained: np.ndarray | None) -> dict[str, 
     for reads in READS:
         method = cx.replace(CLOSED, reads=reads, integration=1.0)
         plan[f"reads {reads}"] = (hardware(), gaussian, method, 0.0)
-    for seconds in (1.0, 100.0):
+    for seconds in VERIFIED:
         method = cx.replace(CLOSED, verify_time=seconds)
         for noise, tile in (("", hardware()), (", no 1/f noise", cx.replace(hardware(), **{"device.flicker": None}))):
             plan[f"verified after {seconds:g} s, a day later{noise}"] = (tile, gaussian, method, 86_400.0)
