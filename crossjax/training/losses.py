@@ -19,6 +19,7 @@ Loss = Callable[[Any, Array, Array], tuple[Array, Array]]
 def cross_entropy(model: Any, x: Array, y: Array) -> tuple[Array, Array]:
     """(mean cross-entropy, logits) for integer labels."""
     logits = model(x)
+    _check_shape(logits, y)
     return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean(), logits
 
 
@@ -51,11 +52,17 @@ def distillation(teacher: nnx.Module, temperature: float = 4.0, weight: float = 
     return loss
 
 
+def _check_shape(logits: Array, y: Array) -> None:
+    if logits.shape[:-1] != y.shape:
+        raise ValueError(f"labels must be one for every output {logits.shape[:-1]}, got shape {y.shape}")
+
+
 def bounded(loss: Loss, highest: int) -> Loss:
-    """The loss, refused where labels go beyond the outputs: JAX would take the last one for them."""
+    """The loss, refused where labels are not those of the outputs: JAX would broadcast them, or take the last one."""
 
     def bounded(model: Any, x: Array, y: Array) -> tuple[Array, Array]:
         value, logits = loss(model, x, y)
+        _check_shape(logits, y)
         if highest >= logits.shape[-1]:
             raise ValueError(f"labels go up to {highest}, and the network has {logits.shape[-1]} outputs, from 0 on")
         return value, logits
