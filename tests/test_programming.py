@@ -384,7 +384,7 @@ def test_what_is_not_a_core_is_refused(key):
 def test_a_method_must_be_an_instance(key):
     with pytest.raises(TypeError, match="an instance, not the class"):
         cx.program(key, cx.presets.ideal(), np.ones((2, 2)), cx.GDP)
-    with pytest.raises(ValueError, match="one-shot, iterative, gdp"):
+    with pytest.raises(ValueError, match="one-shot, iterative, row-wise, gdp"):
         method("magic")
 
 
