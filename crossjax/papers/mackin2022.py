@@ -23,6 +23,7 @@ from rich.progress import Progress
 import crossjax as cx
 from crossjax import nn, report, strategies, text
 from crossjax._random import named, numbered, seeded
+from crossjax.nn.walk import layers, matrices
 from crossjax.papers import language, mackin_plots, mackin_study
 from crossjax.papers.cifar import IMPORTED, Cifar, published_resnet
 from crossjax.papers.language import ON_TILES, Task, TextOptions, Trainer
@@ -176,8 +177,6 @@ def follow(run: report.Run, key: Array, task: Task, size: Preset) -> dict[str, A
 
 def _normalised(analog: Any) -> np.ndarray:
     """All weights on tiles, as fractions of the largest one of their layer."""
-    from crossjax.nn.walk import layers, matrices
-
     found = (np.abs(np.asarray(matrices(layer, op))).ravel() for _, layer, op in layers(analog))
     return np.concatenate([w / w.max() for w in found])
 

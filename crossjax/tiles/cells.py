@@ -11,6 +11,7 @@ differentiable.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -124,9 +125,10 @@ class Differential(BaseCell):
     factors: tuple[float, ...]
 
     @property
+    @abstractmethod
     def full_scale(self) -> Array | float:
         """β: what a weight of 1 conducts, in units of g_max − g_min."""
-        raise NotImplementedError
+        ...
 
     @property
     def used(self) -> int:
