@@ -22,6 +22,7 @@ import optax
 from jax import Array, lax
 from scipy import optimize
 
+from crossjax._kinds import door
 from crossjax._pytree import spec, strong
 from crossjax._random import named, uniform
 from crossjax.devices.device import Device
@@ -113,13 +114,27 @@ def _loss(problem: Problem, cube: Cube, point: Array) -> Array:
     return problem.error(at_point(cube, point)).loss
 
 
+@door
 def descend(
     key: Array, problem: Problem, cube: Cube, *, starts: int = 64, steps: int = 400, rate: float = 0.03
 ) -> Found:
     """Adam on the logarithm of the loss from many points at once, each kept inside the cube.
 
     The first points are those of the fixed splits, the others are random.
+
+    Args:
+        key: randomness of the others.
+        problem: what strategies are compared by.
+        cube: the strategies.
+        starts: points.
+        steps: of each; the rate falls to 0 by a cosine.
+        rate: of the first step, as a fraction of the cube's side.
+
+    Raises:
+        ValueError: for less than one start or step.
     """
+    if starts < 1 or steps < 1:
+        raise ValueError(f"a search needs at least 1 start and 1 step, got {starts} and {steps}")
     begin = time.perf_counter()
     first, speed = fixed_points(cube), jnp.asarray(rate)
     program = descent.lower(key, problem, cube, first, starts, steps, speed).compile()
@@ -168,7 +183,15 @@ def descent(
 
 
 def evolve(seed: int, problem: Problem, cube: Cube, *, generations: int = 300, **settings: Any) -> Found:
-    """SciPy's differential evolution on the closed form, a whole generation in one call."""
+    """SciPy's differential evolution on the closed form, a whole generation in one call.
+
+    Args:
+        seed: of the generator.
+        problem, cube: as for `descend`.
+        generations: at most; it ends when its best has not improved by 0.1 % in 30 of them.
+        settings: of `scipy.optimize.differential_evolution`, instead of ours (popsize 15, mutation 0.3 to 0.8,
+            recombination 0.7).
+    """
     begin, watch = time.perf_counter(), _Watch(limit=np.inf)
     population = jax.jit(jax.vmap(lambda p: _loss(problem, cube, p)))
 
@@ -188,7 +211,17 @@ def published(
     seed: int, problem: Problem, cube: Cube, sampled: SampledLoss, *, limit: float = 240.0,
     progress: Callable[[float, float], None] = lambda seconds, loss: None, **settings: Any,
 ) -> Found:  # fmt: skip
-    """Differential evolution with the published settings on a sampled objective, for ``limit`` seconds at most."""
+    """Differential evolution with the published settings on a sampled objective.
+
+    Args:
+        seed: of the generators of strategies and of samples.
+        problem: what its result is judged by in the end.
+        cube: as for `descend`.
+        sampled: what it searches by.
+        limit: seconds after which it is stopped, at the end of a generation; it also ends as `evolve` does.
+        progress: called with seconds and the best loss, as sampled, after every generation.
+        settings: of `scipy.optimize.differential_evolution`, instead of the published ones.
+    """
     begin, watch, random = time.perf_counter(), _Watch(limit, progress), np.random.default_rng(seed)
 
     def of_one(point: np.ndarray) -> float:
