@@ -80,7 +80,7 @@ def test_mackin2022_compares_strategies_without_and_on_networks(tmp_path, monkey
 
 def test_tsai2019_programs_its_networks_and_tunes_matrices(tmp_path, monkeypatch):
     monkeypatch.setattr(tuning_study, "SIZE", 16)
-    monkeypatch.setattr(tuning_study, "SPREADS", (0.06,))
+    monkeypatch.setattr(tuning_study, "SPREADS", ())
     monkeypatch.setattr(tuning_study, "READS", ())
     monkeypatch.setattr(tuning_study, "VERIFIED", ())
     monkeypatch.setattr(tuning_study, "DEVICES", (2, 4))
@@ -88,6 +88,7 @@ def test_tsai2019_programs_its_networks_and_tunes_matrices(tmp_path, monkeypatch
     monkeypatch.setattr(text, "alice", lambda folder: text.characters("down the rabbit hole " * 60, (0.4, 0.3)))
     for name in ("WORDS", "CHARACTERS"):
         monkeypatch.setattr(language, name, dataclasses.replace(getattr(language, name), hidden=6, batch=4, length=5))
+    monkeypatch.delitem(tsai2019.METHODS, "open loop")
     small = tsai2019.Preset(1, 1, 2, 90, 1)
     monkeypatch.setitem(tsai2019.PRESETS, "quick", small)
     found = figures(tsai2019.reproduce(tsai2019.Options(out=tmp_path / "run")))

@@ -59,6 +59,7 @@ def test_three_pairs_and_other_knots_are_searched_like_two():
 
 
 @pytest.mark.parametrize("name", LAWFUL)
+@pytest.mark.slow
 def test_closed_form_and_sampling_agree(name):
     """Within 1 % of the error, on every device with a programming law, for fixed and searched strategies."""
     device, density = LAWFUL[name], strategies.gaussian(3.0, points=9)
@@ -71,6 +72,7 @@ def test_closed_form_and_sampling_agree(name):
         np.testing.assert_allclose(sampled.alpha, closed.alpha, rtol=0.01)
 
 
+@pytest.mark.slow
 def test_faults_are_in_the_closed_form():
     device = cx.replace(devices.pcm(), faults=cx.Faults(low=0.02, high=0.01, anywhere=0.03))
     density = strategies.gaussian(3.0, points=5)
@@ -87,6 +89,7 @@ def test_the_published_table_of_fixed_splits():
         np.testing.assert_allclose(found, wanted, rtol=0.02)
 
 
+@pytest.mark.slow
 def test_the_error_is_differentiable_by_every_number(x64):
     density = strategies.gaussian(3.0, points=7)
     cube = strategies.Cube()
@@ -103,6 +106,7 @@ def test_the_error_is_differentiable_by_every_number(x64):
     assert bool(jnp.isfinite(by_x).all()) and float(jnp.abs(by_x).max()) > 0
 
 
+@pytest.mark.slow
 def test_the_published_objective_in_numpy_agrees_with_the_closed_form():
     for name in ("pcm", "reram_wan", "reram_cmo"):
         density, device = strategies.gaussian(3.0, points=9), devices.get(name)
@@ -113,6 +117,7 @@ def test_the_published_objective_in_numpy_agrees_with_the_closed_form():
         assert found == pytest.approx(float(strategies.weight_error(strategy, device, density).loss), rel=0.02)
 
 
+@pytest.mark.slow
 def test_the_search_finds_what_is_best_for_the_device():
     """LSP first for PCM at F = 2; the MSP before the LSP is full where that pays; never worse than fixed splits."""
     from crossjax.papers import mackin_study
@@ -127,6 +132,7 @@ def test_the_search_finds_what_is_best_for_the_device():
     assert one.fixed["MSP first"] < one.fixed["LSP first"]
 
 
+@pytest.mark.slow
 def test_evolution_and_the_published_search_get_there_too():
     task = strategies.problem(devices.pcm(), strategies.at_knots(2.0))
     cube = strategies.Cube((2.0, 1.0))
@@ -137,6 +143,7 @@ def test_evolution_and_the_published_search_get_there_too():
     assert slow.ended == "stopped after 0.2 s" and slow.error >= best.error * (1 - 1e-6)
 
 
+@pytest.mark.slow
 def test_an_error_of_products_knows_the_inputs():
     w = jax.random.normal(KEY, (40, 30))
     plain = strategies.mvm_error(cx.Pairs(), devices.pcm(), w, (1.0, 1e5))

@@ -123,6 +123,7 @@ def test_programmed_lstms_see_noise_of_their_own_at_every_step():
     assert all(op.calibrated for op in nn.convert.ops(calibrated))
 
 
+@pytest.mark.slow
 def test_what_a_loop_holds_is_what_every_call_works_out(x64):
     noise = [training.WeightNoise(0.1)]
     analog = on(model(), cx.presets.ideal(), injections=noise)
@@ -152,6 +153,7 @@ def test_gradients_through_time(x64):
     check_gradients(loss, params, rtol=2e-4, atol=1e-8, samples=2)
 
 
+@pytest.mark.slow
 def test_training_carries_the_state_on_and_learns():
     run = np.tile(np.arange(11, dtype=np.int32), 60)  # the next token follows from this one
     data = text.windows(run, 3, 6)
@@ -168,6 +170,7 @@ def test_training_carries_the_state_on_and_learns():
     assert np.isfinite(more.loss).all()
 
 
+@pytest.mark.slow
 def test_a_transformer_ignores_what_comes_after_the_sentence():
     net = nn.language.TextClassifier(20, width=16, heads=2, inner=16, layers=1, longest=8, rngs=nnx.Rngs(0))
     tokens = jnp.array([[3, 4, 5, 0, 0, 0, 0, 0], [1, 2, 3, 4, 5, 6, 7, 8]])
