@@ -159,12 +159,12 @@ class Differential(BaseCell):
         for p in reversed(range(self.used)):
             plus, minus = target[2 * p], target[2 * p + 1]
             now = plus - minus
-            step = clip_inside(now + rest / self.factors[p], -1.0, 1.0) - now
+            then = clip_inside(now + rest / self.factors[p], -1.0, 1.0)
+            step = then - now
             rest = rest - self.factors[p] * step
-            down = jnp.where(step > 0, jnp.minimum(step, minus), jnp.maximum(step, -plus))  # signed
-            up = step - down
-            moved = jnp.stack([plus + jnp.where(step > 0, up, down), minus - jnp.where(step > 0, down, up)])
-            pairs.insert(0, jnp.where(step == 0, target[2 * p : 2 * p + 2], clip_inside(moved, 0.0, 1.0)))
+            other = jnp.where(step > 0, jnp.maximum(minus - step, 0.0), jnp.maximum(plus + step, 0.0) - then)
+            moved = clip_inside(jnp.stack([other + then, other]), 0.0, 1.0)
+            pairs.insert(0, jnp.where(step == 0, target[2 * p : 2 * p + 2], moved))
         return jnp.concatenate([*pairs, target[2 * self.used :]])
 
     def lines(self, x: Array) -> Array:
