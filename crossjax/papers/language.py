@@ -45,6 +45,16 @@ class TextOptions(Options):
     seeds: int | None = None
     tokens: int | None = None
 
+    def cut(self, cuts: dict[str, str]) -> str:
+        """What this run leaves out: that of its preset, and what was given instead of the preset's own."""
+        given = {
+            "word_model": "a word LSTM that was given",
+            "seeds": f"{self.seeds} chips",
+            "tokens": f"{self.tokens} words",
+        }
+        instead = [said for name, said in given.items() if getattr(self, name) is not None]
+        return cuts[self.preset] + (f"; but with {', '.join(instead)}" if instead else "")
+
     def __post_init__(self) -> None:
         for name in ("seeds", "tokens"):
             value = getattr(self, name)

@@ -104,7 +104,7 @@ def reproduce(options: Options) -> Path:
     """
     key, size = seeded(options.seed), options.sized(PRESETS)
     loaded = _load(options, size) if options.networks else {}
-    inputs = options.inputs(size, cut=CUT[options.preset])
+    inputs = options.inputs(size, cut=options.cut(CUT))
     with report.open_run("mackin2022", options.out, inputs, force=options.force) as run:
         studied = mackin_study.study(run, key, size.published)
         mackin_study.write(run, studied)
@@ -241,4 +241,4 @@ def finish(run: report.Run, studied: Mapping[str, Any], found: Mapping[str, Any]
         for name in NAMES:
             rows = np.asarray(results["chips"][f"conventional {name}"])
             figures.append(report.figure(f"{short}_{what}_30d_{name}", float(rows[:, last].mean())))
-    return run.finish(figures, cut=CUT, networks=found, study=mackin_study.record(studied))
+    return run.finish(figures, networks=found, study=mackin_study.record(studied))

@@ -81,7 +81,7 @@ def reproduce(options: Options) -> Path:
     if options.networks:
         corpora = {"alice": text.alice(options.data), "ptb": text.penn_treebank(options.data)}
     with report.open_run(
-        "tsai2019", options.out, options.inputs(size, cut=CUT[options.preset]), force=options.force
+        "tsai2019", options.out, options.inputs(size, cut=options.cut(CUT)), force=options.force
     ) as run:
         found: dict[str, Any] = {}
         trained = None
@@ -93,7 +93,7 @@ def reproduce(options: Options) -> Path:
         tuning_study.write(run, studied)
         if found:
             write(run, found)
-        return run.finish(tuning_study.figures(studied) + figures(found), cut=CUT, networks=found, study=studied)
+        return run.finish(tuning_study.figures(studied) + figures(found), networks=found, study=studied)
 
 
 def train(
