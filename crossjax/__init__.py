@@ -23,7 +23,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from crossjax import devices, images, keys, presets, strategies, text
+from crossjax import devices, images, insitu, keys, presets, pulsed, strategies, text
 from crossjax._checks import checks
 from crossjax._pytree import check_choice, check_count, check_order, check_range, replace, spec, static
 from crossjax.circuits import ADC, DAC, Wires, percentile_range, wires
@@ -107,6 +107,7 @@ __all__ = [
     "devices",
     "forget_compiled",
     "images",
+    "insitu",
     "keys",
     "load",
     "mvm",
@@ -117,6 +118,7 @@ __all__ = [
     "presets",
     "program",
     "program_core",
+    "pulsed",
     "random_inputs",
     "read",
     "remember",

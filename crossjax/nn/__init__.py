@@ -7,6 +7,7 @@ from crossjax.nn.convert import account, calibrate, digital, set_key, summary, t
 from crossjax.nn.files import load_torch
 from crossjax.nn.hardware import Hardware
 from crossjax.nn.layers import ConvTranspose, Embed
+from crossjax.nn.learning import Learning, pulses
 from crossjax.nn.ops import ConvOp, EinsumOp, InputRange, MatrixOp, Op
 from crossjax.nn.registry import register
 from crossjax.nn.saving import load, save
@@ -18,6 +19,7 @@ __all__ = [
     "Embed",
     "Hardware",
     "InputRange",
+    "Learning",
     "MatrixOp",
     "Op",
     "account",
@@ -36,6 +38,7 @@ __all__ = [
     "map_tiles",
     "models",
     "program",
+    "pulses",
     "read",
     "register",
     "save",

@@ -3,6 +3,7 @@
 from crossjax.tiles.injection import DeviceNoise, DropConnect, WeightNoise
 from crossjax.training.checkpoints import Checkpoints
 from crossjax.training.fit import Trained, fit, stop_at_nan
+from crossjax.training.in_situ import Course, InSitu, course, fit_in_situ, judge
 from crossjax.training.language import CarriedState, in_order, zaremba
 from crossjax.training.losses import cross_entropy, distillation
 from crossjax.training.order import shuffled
@@ -14,17 +15,22 @@ __all__ = [
     "Bar",
     "CarriedState",
     "Checkpoints",
+    "Course",
     "DeviceNoise",
     "DropConnect",
     "GradientStep",
+    "InSitu",
     "Step",
     "Trained",
     "WeightNoise",
     "clip_weights",
+    "course",
     "cross_entropy",
     "distillation",
     "fit",
+    "fit_in_situ",
     "in_order",
+    "judge",
     "make_step",
     "ranges",
     "shuffled",
