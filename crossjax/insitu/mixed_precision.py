@@ -67,6 +67,7 @@ class MixedPrecision:
     def update(self, key: Array, state: MixedState, x: Array, d: Array, rate: Scalar, n: Array) -> MixedState:
         """See `Scheme.update`: the batch is summed in χ."""
         epsilon = self.synapse.step if self.epsilon is None else self.epsilon
+        x, d = x.reshape(-1, x.shape[-1]), d.reshape(-1, d.shape[-1])
         x, d = binned(named(key, "x"), x, self.x_bins), binned(named(key, "d"), d, self.d_bins)
         chi = state.chi + rate * (x.T @ d)
         wanted = jnp.clip(jnp.trunc(chi / epsilon), -self.most, self.most)

@@ -18,7 +18,7 @@ from jax import Array, lax
 from crossjax._pytree import check_choice, spec, static
 from crossjax._random import named, numbered
 from crossjax.insitu.synapses import Single, Synapse
-from crossjax.insitu.trains import Counts, Trains
+from crossjax.insitu.trains import Counts, Trains, of_example
 
 Scalar = Array | float
 
@@ -40,8 +40,8 @@ class Scheme(Protocol):
         Args:
             key: of this update.
             state: the devices, and what else the scheme keeps.
-            x: what was on the rows, (batch, rows).
-            d: what came back on the columns, with the sign in which weights are to move, (batch, cols).
+            x: what was on the rows, (batch, rows); of a convolution (batch, …, rows), whose positions add up.
+            d: what came back on the columns, with the sign in which weights are to move, (batch, …, cols).
             rate: learning rate, of normalised weights.
             n: examples that came before, a whole number that is the same for all chips of a vmap.
         """
@@ -55,7 +55,7 @@ class Scheme(Protocol):
 def in_sequence(
     one: Callable[[Array, Any, Array, Array, Array], Any], key: Array, state: Any, x: Array, d: Array, n: Array
 ) -> Any:
-    """``one(key, state, x (rows,), d (cols,), n)`` for every example of a batch, one after the other."""
+    """``one(key, state, x (…, rows), d (…, cols), n)`` for every example of a batch, one after the other."""
     if x.shape[0] == 1:
         return one(key, state, x[0], d[0], n)
 
@@ -102,11 +102,12 @@ class PulsedSGD:
         synapse, step = self.synapse, self.synapse.step
 
         def one(key: Array, state: Any, x: Array, d: Array, n: Array) -> Any:
-            counts = self.counts.count(named(key, "counts"), x, d, rate, step)
+            counts = of_example(self.counts, named(key, "counts"), x, d, rate, step)
             return moved(key, synapse, state, self.counts, counts)
 
         if self.batch == "sum":
-            state = moved(key, synapse, state, self.counts, self.counts.total(named(key, "counts"), x, d, rate, step))
+            counts = of_example(self.counts, named(key, "counts"), x, d, rate, step)
+            state = moved(key, synapse, state, self.counts, counts)
         else:
             state = in_sequence(one, key, state, x, d, n)
         return synapse.rest(named(key, "rest"), state)

@@ -20,7 +20,7 @@ from crossjax._pytree import check_choice, check_count, check_range, replace, sp
 from crossjax._random import named, normal, numbered
 from crossjax.insitu.schemes import in_sequence, moved
 from crossjax.insitu.synapses import Against, OneSided, Synapse
-from crossjax.insitu.trains import Counts, Rounded
+from crossjax.insitu.trains import Counts, Rounded, of_example
 from crossjax.pulsed.device import Pulsed
 
 Scalar = Array | float
@@ -263,7 +263,7 @@ class Significance:
 
         def one(key: Array, lower: Any, x: Array, d: Array, n: Array) -> Any:
             step = self.lower.step / self.factor
-            counts = self.counts.count(named(key, "counts"), x, state.sign * d, rate, step)
+            counts = of_example(self.counts, named(key, "counts"), x, state.sign * d, rate, step)
             return self.lower.rest(named(key, "leak"), moved(key, self.lower, lower, self.counts, counts))
 
         state = replace(state, lower=in_sequence(one, key, state.lower, x, d, n))

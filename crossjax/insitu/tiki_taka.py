@@ -18,7 +18,7 @@ from crossjax._pytree import check_choice, check_count, check_range, replace, sp
 from crossjax._random import named, normal, uniform
 from crossjax.insitu.schemes import in_sequence
 from crossjax.insitu.synapses import Single
-from crossjax.insitu.trains import Trains
+from crossjax.insitu.trains import Trains, of_example
 from crossjax.pulsed.device import PulsedState
 from crossjax.pulsed.named import get
 
@@ -119,9 +119,9 @@ class TikiTaka:
         def one(key: Array, state: TikiTakaState, x: Array, d: Array, n: Array) -> TikiTakaState:
             state = self._gathered(key, state, x, d, n)
             if self.every == 1:
-                return self._passed_on(key, state, n % x.shape[0], rate)
+                return self._passed_on(key, state, n % x.shape[-1], rate)
             turn, due = n // self.every, (n + 1) % self.every == 0
-            return lax.cond(due, lambda s: self._passed_on(key, s, turn % x.shape[0], rate), lambda s: s, state)
+            return lax.cond(due, lambda s: self._passed_on(key, s, turn % x.shape[-1], rate), lambda s: s, state)
 
         state = in_sequence(one, key, state, x, d, n)
         return replace(
@@ -134,7 +134,7 @@ class TikiTaka:
         x_max = weight * state.x_max + (1.0 - weight) * jnp.max(jnp.abs(x))
         d_max = weight * state.d_max + (1.0 - weight) * jnp.max(jnp.abs(d))
         rate = ratio(self.fast_rate * self.trains.longest * self.fast.step, x_max * d_max)
-        counts = self.trains.count(named(key, "counts"), state.chopper * x, d, rate, self.fast.step)
+        counts = of_example(self.trains, named(key, "counts"), state.chopper * x, d, rate, self.fast.step)
         return replace(state, fast=self.fast.pulse(named(key, "fast"), state.fast, counts), x_max=x_max, d_max=d_max)
 
     def _passed_on(self, key: Array, state: TikiTakaState, row: Array, rate: Scalar) -> TikiTakaState:

@@ -114,6 +114,13 @@ def coincidences(rows: Array, columns: Array, x: Array, d: Array) -> Array:
     return jnp.where(down, -size, size)
 
 
+def of_example(counts: Counts, key: Array, x: Array, d: Array, rate: Scalar, step: Scalar) -> Array:
+    """Counts of one example: of one vector a side (rows,), or the net ones of its positions (…, rows)."""
+    if x.ndim == 1:
+        return counts.count(key, x, d, rate, step)
+    return counts.total(key, x.reshape(-1, x.shape[-1]), d.reshape(-1, d.shape[-1]), rate, step)
+
+
 class _Single:
     """What counts one example at a time have in common."""
 
