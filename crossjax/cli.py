@@ -1,4 +1,4 @@
-"""The command line: ``crossjax quickstart``, ``program``, ``optimise-strategy``, ``reproduce``, ``bench``.
+"""The command line: ``crossjax quickstart``, ``program``, ``optimise-strategy``, ``sweep``, ``reproduce``, ``bench``.
 
 Bad input ends with one line on standard error and exit code 2, never with a traceback.
 """
@@ -23,6 +23,7 @@ COMMANDS = {  # functions: their signatures are the options, their docstrings th
     "quickstart": "crossjax.experiments.quickstart:quickstart",
     "program": "crossjax.experiments.program_file:program_file",
     "optimise-strategy": "crossjax.experiments.optimise_strategy:optimise_strategy",
+    "sweep": "crossjax.experiments.sweep:sweep",
     "reproduce": "crossjax.papers:reproduce",
     "bench": "crossjax.benchmarks.core:bench",
 }

@@ -233,7 +233,9 @@ def test_what_is_seen_of_the_fast_array_is_unchopped():
     for chopper in ([1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]):
         c = jnp.array(chopper)
         np.testing.assert_allclose(
-            scheme.weights(replace(state, chopper=c)), jnp.broadcast_to(0.25 * c[:, None] * 0.4 + 0.2, (2, 3)), rtol=1e-6
+            scheme.weights(replace(state, chopper=c)),
+            jnp.broadcast_to(0.25 * c[:, None] * 0.4 + 0.2, (2, 3)),
+            rtol=1e-6,
         )
 
 
@@ -310,7 +312,9 @@ def test_fine_linear_devices_learn_exactly_what_a_digital_network_learns():
     for k in range(4):
         one = jnp.asarray(x[k : k + 1]), jnp.asarray(y[k : k + 1])
         state, *_ = step.learn(KEY, chip, state, *one, jnp.asarray(k))
-        slope = jax.grad(lambda p, one=one: training.cross_entropy(nnx.merge(graph, p, rest, copy=True), *one)[0])(params)
+        slope = jax.grad(lambda p, one=one: training.cross_entropy(nnx.merge(graph, p, rest, copy=True), *one)[0])(
+            params
+        )
         params = jax.tree.map(lambda p, g: p - 0.1 * g, params, slope)
     for layer, (_, op) in zip((0, 1), cx.nn.learning.learners(chip), strict=True):
         found, wanted = op.reading.get_value(), params["layers"][layer]

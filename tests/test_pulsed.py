@@ -225,7 +225,7 @@ def test_a_jump_table_has_its_distribution_at_every_decile():
     for place in np.linspace(0, 1, 11):
         at = jnp.full(20_000, place)
         for draw, m, s in ((table.up, mean, sd), (table.down, mean[::-1], sd[::-1])):
-            jumps = np.asarray(draw(KEY, at, None, 0.0, 1.0)) * table.mean * table.unit_uS
+            jumps = np.asarray(draw(KEY, at, None, 0.0, 1.0)) * table.mean * table.span
             wanted_sd = np.interp(place, np.linspace(0, 1, len(g)), s)
             assert abs(jumps.mean() - np.interp(place, np.linspace(0, 1, len(g)), m)) < 0.05 * wanted_sd
             assert jumps.std() == pytest.approx(wanted_sd, rel=0.05)
@@ -262,7 +262,7 @@ def test_a_table_from_ramps_repeats_their_steps():
     ups = [np.cumsum(rng.normal(1.0, 0.3, 60)) for _ in range(40)]
     downs = [60 - np.cumsum(rng.normal(1.0, 0.3, 60)) for _ in range(40)]
     table = pulsed.from_ramps([np.append(r, [np.nan] * 3) for r in ups], downs)
-    steps = np.asarray(table.up(KEY, jnp.full(20_000, 0.5), None, 0.0, 1.0)) * table.mean * table.unit_uS
+    steps = np.asarray(table.up(KEY, jnp.full(20_000, 0.5), None, 0.0, 1.0)) * table.mean * table.span
     assert steps.mean() == pytest.approx(1.0, abs=0.03)
     assert steps.std() == pytest.approx(0.3, rel=0.05)
     with pytest.raises(ValueError, match="places"):
@@ -275,11 +275,11 @@ def test_a_table_file_of_another_kind_or_voltage(tmp_path: Path):
              for n, a in (("G", g / 1e6), ("dG", given["jumps"] / 1e6), ("cdf", cdf))}  # fmt: skip
     np.savez(tmp_path / "t.npz", **parts)
     table = pulsed.load_table(tmp_path / "t.npz", "1V")
-    assert table.low_uS == pytest.approx(5.0)
+    assert table.start == pytest.approx(5.0)
     with pytest.raises(ValueError, match="it has 1V"):
         pulsed.load_table(tmp_path / "t.npz", "2V")
     (tmp_path / "no.npz").write_text("no archive")
-    with pytest.raises(ValueError, match="no NumPy archive|not a NumPy archive"):
+    with pytest.raises(ValueError, match="not a NumPy archive"):
         pulsed.load_table(tmp_path / "no.npz")
 
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import jax.numpy as jnp
 from jax import Array, lax
 
-from crossjax._pytree import check_choice, spec, static
+from crossjax._pytree import check_choice, check_count, spec, static
 from crossjax._random import named, numbered
 from crossjax.insitu.synapses import Single, Synapse
 from crossjax.insitu.trains import Counts, Trains, of_example
@@ -79,13 +79,16 @@ class PulsedSGD:
         synapse: the devices.
         counts: how an outer product becomes pulses.
         batch: "sequence", one example after the other, or "sum": one update of the net counts of a batch.
+        every: examples between two rests, in which devices leak and pairs are refreshed; at least a mini-batch.
     """
 
     synapse: Synapse = Single()
     counts: Counts = Trains()
     batch: str = static(default="sequence")
+    every: int = static(default=1)
 
     def _check(self) -> None:
+        check_count(self, "every")
         check_choice(self, "batch", ("sequence", "sum"))
 
     def start(self, key: Array, w: Array, *, count: bool = False) -> Any:
@@ -110,7 +113,10 @@ class PulsedSGD:
             state = moved(key, synapse, state, self.counts, counts)
         else:
             state = in_sequence(one, key, state, x, d, n)
-        return synapse.rest(named(key, "rest"), state)
+        due = (n + x.shape[0]) // self.every > n // self.every
+        if self.every <= x.shape[0]:
+            return synapse.rest(named(key, "rest"), state)
+        return lax.cond(due, lambda s: synapse.rest(named(key, "rest"), s), lambda s: s, state)
 
     def pulses(self, state: Any) -> dict[str, Array]:
         """See `Scheme.pulses`."""

@@ -251,7 +251,7 @@ class OneSided:
         """See `Synapse.pulse`: of every pair one device."""
         up = n > 0
         mine = jax.tree.map(lambda a: jnp.where(up, a[0], a[1]), state)
-        moved = self.device.pulse(key, mine, jnp.abs(n), most)
+        moved = self.device.pulse(key, mine, jnp.abs(n), most, only_up=True)
 
         def back(new: Array | None, old: Array | None) -> Array | None:
             if new is None or old is None:

@@ -62,7 +62,7 @@ class TikiTaka:
         every: examples between two reads of a row.
         chop: how often a row's chopper flips after it is read (chopped: a probability; AGAD: one over the period).
         tail: of AGAD, reads of a period that the running mean goes over.
-        visible: γ, how much of A is seen in the weights.
+        visible: γ, how much of A is seen in the weights; None for nothing.
         forget: what is left of H after a step of v2, a factor.
         most: pulses to C at once.
         read_noise: standard deviation of reading A.
@@ -77,7 +77,7 @@ class TikiTaka:
     every: int = static(default=1)
     chop: float = 0.1
     tail: float = 5.0
-    visible: float = 0.0
+    visible: float | None = None
     forget: float = 0.1
     most: int = static(default=1)
     read_noise: float | None = None
@@ -103,13 +103,14 @@ class TikiTaka:
         slow = self.slow.put(named(key, "put slow"), slow, w)
         dynamic = jnp.zeros_like(w) if self.kind == "agad" else None
         return TikiTakaState(
-            fast, slow, jnp.zeros_like(w), jnp.ones(rows, w.dtype), dynamic, dynamic, jnp.zeros(rows, jnp.int32), one, one
+            fast, slow, jnp.zeros_like(w), jnp.ones(rows, w.dtype), dynamic, dynamic, jnp.zeros(rows, jnp.int32), one,
+            one,
         )  # fmt: skip
 
     def weights(self, state: TikiTakaState) -> Array:
         """See `Scheme.weights`: γ c A + C."""
         slow = self.slow.value(state.slow)
-        if isinstance(self.visible, float) and self.visible == 0.0:
+        if self.visible is None:
             return slow
         return self.visible * state.chopper[:, None] * self.fast.value(state.fast) + slow
 
@@ -124,16 +125,15 @@ class TikiTaka:
             return lax.cond(due, lambda s: self._passed_on(key, s, turn % x.shape[-1], rate), lambda s: s, state)
 
         state = in_sequence(one, key, state, x, d, n)
-        return replace(
-            state, fast=self.fast.rest(named(key, "fast"), state.fast), slow=self.slow.rest(named(key, "slow"), state.slow)
-        )  # fmt: skip
+        fast = self.fast.rest(named(key, "fast"), state.fast)
+        return replace(state, fast=fast, slow=self.slow.rest(named(key, "slow"), state.slow))
 
     def _gathered(self, key: Array, state: TikiTakaState, x: Array, d: Array, n: Array) -> TikiTakaState:
         """After the pulses of one example on A, at a rate that follows the size of the vectors."""
         weight = jnp.where(n == 0, 0.0, 0.99)
         x_max = weight * state.x_max + (1.0 - weight) * jnp.max(jnp.abs(x))
         d_max = weight * state.d_max + (1.0 - weight) * jnp.max(jnp.abs(d))
-        rate = ratio(self.fast_rate * self.trains.longest * self.fast.step, x_max * d_max)
+        rate = ratio(jnp.asarray(self.fast_rate * self.trains.longest * self.fast.step), x_max * d_max)
         counts = of_example(self.trains, named(key, "counts"), state.chopper * x, d, rate, self.fast.step)
         return replace(state, fast=self.fast.pulse(named(key, "fast"), state.fast, counts), x_max=x_max, d_max=d_max)
 
@@ -187,7 +187,14 @@ def from_preset(kind: str, name: str) -> TikiTaka:
     Raises:
         ValueError: for an unknown device, or a kind that aihwkit has no numbers for on it.
     """
-    rates = {"reram_es": 0.01, "reram_sb": 0.01, "capacitor": 0.01, "ecram": 0.01, "ecram_mo": 0.001, "idealized": 0.001}
+    rates = {
+        "reram_es": 0.01,
+        "reram_sb": 0.01,
+        "capacitor": 0.01,
+        "ecram": 0.01,
+        "ecram_mo": 0.001,
+        "idealized": 0.001,
+    }
     v2 = {"reram_es": (0.5, 1000.0), "reram_sb": (0.5, 1000.0), "capacitor": (0.1, 1000.0), "ecram": (0.1, 500.0)}
     agad = {
         "reram_es": (0.5, 1000.0, 0.02), "reram_sb": (0.5, 1000.0, 0.02), "capacitor": (0.1, 1000.0, 0.01),
@@ -206,4 +213,3 @@ def from_preset(kind: str, name: str) -> TikiTaka:
     if known is None:
         raise ValueError(f'kind must be "v2", "chopped" or "agad", got {kind!r}')
     raise ValueError(f"no settings of {kind} for {name!r}; choose from {', '.join(known)}")
-

@@ -88,7 +88,7 @@ class Learning(Hardware):
         return LearningReading(weights, jnp.ones((), weights.dtype))
 
     def program(self, key: Array, weights: Array, method: Method) -> tuple[LearningChip, None]:
-        """See `Hardware.program`: devices as they were made, put where the weights are; ``method`` is without effect."""
+        """See `Hardware.program`: devices as they were made, put where the weights are, whatever the ``method``."""
         largest = jnp.max(jnp.abs(weights))
         scale = jnp.where(largest == 0, 1.0, self.headroom * largest) if self.scale is None else self.scale
         scale = jnp.asarray(scale, weights.dtype)

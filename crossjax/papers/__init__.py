@@ -20,6 +20,9 @@ PAPERS = {
     "buchel2022": "gradient-descent programming",
     "mackin2022": "optimised programming strategies",
     "tsai2019": "LSTMs by closed-loop tuning",
+    "cristiano2018": "training on the chip with MSP and LSP",
+    "nandakumar2020": "mixed-precision training",
+    "femfet": "hybrid synapses of volatile and non-volatile bits",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,13 +17,16 @@ from crossjax import nn, training
 from crossjax._random import named, split
 from crossjax.images import Images, mnist
 from crossjax.nn.convert import Rule
+from crossjax.nn.learning import learners
 from crossjax.population import stream
 from crossjax.report import Run
 
 Data = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-def digits_of(images: Images, *, rows: slice = slice(None), cols: slice = slice(None), count: int | None = None) -> Data:
+def digits_of(
+    images: Images, *, rows: slice = slice(None), cols: slice = slice(None), count: int | None = None
+) -> Data:
     """MNIST as floats in [0, 1]: the first ``count`` training images and all test images, cropped, (n, h, w, 1)."""
 
     def part(pair: tuple[np.ndarray, np.ndarray], count: int | None) -> tuple[np.ndarray, np.ndarray]:
@@ -70,7 +74,7 @@ class Trained:
         result = {"test": found.test, "train": found.accuracy}
         if hasattr(learning.scheme, "trained"):  # what remains without the less significant part
             alone = nnx.clone(found.model)
-            for _, op in nn.learning.learners(alone):
+            for _, op in learners(alone):
                 op.put(_remembering(op.tile.get_value()))
             result["remembered"] = training.judge(nn.read(key, alone), *self.data[1])
         if counted:
@@ -97,7 +101,7 @@ class Trained:
         if structure not in self._programs:
             self._programs[structure] = jax.jit(
                 lambda each: stream(
-                    lambda v: self.course(v[1], v[0], epochs, counted=counted), each, min(batch, count * seeds)
+                    lambda v: self.course(v[1], v[0], epochs, counted=counted), each, batch=min(batch, count * seeds)
                 )
             )
         found = self._programs[structure](each)
@@ -137,13 +141,15 @@ def stacked(variants: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(a, jnp.float32) for a in leaves]), *variants)
 
 
-def tolerable(values: Sequence[float], accuracies: np.ndarray, reference: float, drop: float = 1.0) -> float | None:
+def tolerable(
+    values: Sequence[float] | np.ndarray, accuracies: np.ndarray, reference: float, drop: float = 1.0
+) -> float | None:
     """The value at which the mean accuracy (%) is ``drop`` points below the reference, linear in between.
 
     None where no value of the sweep costs as much: what is tolerable is beyond its end.
     """
     lost = reference - np.asarray(accuracies, float)
-    for k, (a, b) in enumerate(zip(lost, lost[1:], strict=False)):
+    for k, (a, b) in enumerate(itertools.pairwise(lost)):
         if b >= drop > a:
             return float(values[k] + (values[k + 1] - values[k]) * (drop - a) / (b - a))
     return float(values[0]) if lost[0] >= drop else None

@@ -179,7 +179,9 @@ class Pulsed:
 
     # -------------------------------------------------------------------------------------------------- pulses
 
-    def pulse(self, key: Array, state: PulsedState, n: Array, most: int | None = None) -> PulsedState:
+    def pulse(
+        self, key: Array, state: PulsedState, n: Array, most: int | None = None, *, only_up: bool = False
+    ) -> PulsedState:
         """The devices after ``n`` pulses each, up where positive, one after the other, each with noise of its own.
 
         Where a step does not depend on the place they are taken at once: the same distribution, except that a device
@@ -190,17 +192,18 @@ class Pulsed:
             state: the devices.
             n: whole numbers, of the devices' shape.
             most: largest |n| that can occur, where it is known to be 1: a loop less.
+            only_up: no n is negative: half the work.
         """
-        size, hit = jnp.abs(n), n != 0
+        size, hit, up = jnp.abs(n), n != 0, None if only_up else n > 0
         if self.law.steady:
             x = self._taken(key, state, n, size.astype(state.x.dtype))
         elif most == 1:
-            x = self._stepped(key, state, n > 0, hit)
+            x = self._stepped(key, state, up, hit)
         else:
             left = jnp.max(size)
 
             def one(k: Array, state: PulsedState) -> PulsedState:
-                return replace(state, x=self._stepped(numbered(key, k), state, n > 0, size > k))
+                return replace(state, x=self._stepped(numbered(key, k), state, up, size > k))
 
             x = lax.while_loop(
                 lambda carry: carry[0] < left,
@@ -218,11 +221,13 @@ class Pulsed:
             moved = moved + self.noise * jnp.sqrt(size) * step * normal(named(key, "pulse"), state.x.shape)
         return clip_inside(state.x + moved, state.low, state.high)
 
-    def _stepped(self, key: Array, state: PulsedState, up: Array, hit: Array) -> Array:
-        """Conductances after one pulse on the devices ``hit``."""
+    def _stepped(self, key: Array, state: PulsedState, up: Array | None, hit: Array) -> Array:
+        """Conductances after one pulse on the devices ``hit``, up or down; None: all up."""
         x, ends = state.x, (state.own, state.low, state.high)
-        factor = jnp.where(up, self.law.up(key, x, *ends), self.law.down(key, x, *ends))
-        own = jnp.where(up, state.up, -state.down)
+        factor, own = self.law.up(key, x, *ends), state.up
+        if up is not None:
+            factor = jnp.where(up, factor, self.law.down(key, x, *ends))
+            own = jnp.where(up, own, -state.down)
         moved = factor * own
         if self.noise is not None:
             scale = jnp.abs(own) if self.additive else jnp.abs(moved)

@@ -19,7 +19,7 @@ def ideal() -> Pulsed:
 
 
 def idealized() -> Pulsed:
-    """aihwkit's IdealizedPreset: constant steps of 0.0002 (10,000 states), spreads of 0.3."""
+    """The IdealizedPreset of aihwkit: constant steps of 0.0002 (10,000 states), spreads of 0.3."""
     return Pulsed(step=0.0002, step_spread=0.3, low_spread=0.3, high_spread=0.3, asymmetry_spread=0.0, noise=0.3)
 
 

@@ -7,9 +7,9 @@ SoftBounds, ExpStep, PowStep and PiecewiseStep are those of IBM's aihwkit 1.2, w
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, Protocol
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -203,7 +203,7 @@ class PiecewiseStep(MeanSteps):
 def piecewise(place: Array, nodes: tuple[float, ...]) -> Array:
     """What evenly spaced nodes give at places in [0, 1]: a sum over their few kinks, which fuses."""
     last = len(nodes) - 1
-    slopes = [(b - a) * last for a, b in zip(nodes, nodes[1:], strict=False)]
+    slopes = [(b - a) * last for a, b in pairwise(nodes)]
     found = nodes[0] + slopes[0] * place
     for k in range(1, last):
         found = found + (slopes[k] - slopes[k - 1]) * jnp.maximum(place - k / last, 0.0)
@@ -242,9 +242,10 @@ class JumpingStep(MeanSteps):
         check_range(self, "edge", low=0, strict=True)
 
     def _size(self, place: Array) -> Array:
-        edge = lambda at: jax.nn.sigmoid(4.0 * (place - at) / self.edge)  # noqa: E731
-        begin = jnp.where(jnp.asarray(self.delay) > 0, edge(self.delay), 1.0)
-        window = jnp.where(jnp.asarray(self.jump) > 0, begin * (1.0 - edge(self.delay + self.jump)), 0.0)
+        rise = clip_inside((place - self.delay) / self.edge + 0.5, 0.0, 1.0)
+        rise = jnp.where(jnp.asarray(self.delay) > 0, rise, 1.0)
+        fall = clip_inside((self.delay + self.jump - place) / self.edge + 0.5, 0.0, 1.0)
+        window = jnp.where(jnp.asarray(self.jump) > 0, rise * fall, 0.0)
         return (1.0 + (self.steepness - 1.0) * window) * jnp.maximum(1.0 - self.saturation * place, 0.0)
 
     def up(self, key: Array, x: Array, own: None, low: Array, high: Array) -> Array:
@@ -310,4 +311,3 @@ def neurosim_curvature(label: float) -> float:
         middle = (low * high) ** 0.5
         low, high = (middle, high) if bend(middle) > 0.099 * label else (low, middle)
     return (low * high) ** 0.5
-

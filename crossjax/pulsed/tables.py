@@ -32,15 +32,15 @@ class JumpTable:
         up_quantiles, down_quantiles: (places, quantiles), steps at evenly spaced probabilities (k + ½) / quantiles, in
             units of the mean step; up ones count upwards, down ones downwards, and either may be negative.
         mean: the mean step as a fraction of the range, for ``Pulsed.step``.
-        unit_uS: the range in µS, as the table was measured.
-        low_uS: the conductance at the lower end.
+        span: the range in µS, as the table was measured.
+        start: the conductance at the lower end, µS.
     """
 
     up_quantiles: Array
     down_quantiles: Array
     mean: float
-    unit_uS: float = static(default=1.0)
-    low_uS: float = static(default=0.0)
+    span: float = static(default=1.0)
+    start: float = static(default=0.0)
 
     steady = False
     noisy = True
@@ -83,9 +83,7 @@ def _sample(key: Array, quantiles: Array, place: Array) -> Array:
 
 
 @door
-def from_cdf(
-    conductances: Any, jumps: Any, set_cdf: Any, reset_cdf: Any, *, incomplete: str = "reject"
-) -> JumpTable:
+def from_cdf(conductances: Any, jumps: Any, set_cdf: Any, reset_cdf: Any, *, incomplete: str = "reject") -> JumpTable:
     """A table from cumulative distributions, which are taken at their word: linear between the points of their axis.
 
     Sampling by the first point that a probability reaches, as XBTorch does, makes every jump half a step larger.
