@@ -7,6 +7,7 @@ each row as soon as it has it, so that one that fails or hangs, or a run that is
     population   chips × times of a 512² PCM tile, one chip at a time to all at once, against batched products
     gdp          GDP on chips of 256², all at once, against the three products of every iteration
     wires        effective conductances of 256² and 512² in float64 and float32, and of many arrays at once
+    in_situ      training on the chip: variants of an MNIST network of pulsed devices, one to all at once
     joshi2020    a published ResNet on PCM as in Joshi et al. (2020), with as many steps and chips as time allows
 
 Leaves DIR/SECTION.json and DIR/result.json (all of them, with versions and device), a table, and DIR/gpu.png.
@@ -30,9 +31,17 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-SECTIONS = {"forward": 80.0, "population": 60.0, "gdp": 50.0, "wires": 90.0, "joshi2020": 400.0}  # most seconds
+SECTIONS = {
+    "forward": 80.0,
+    "population": 60.0,
+    "gdp": 50.0,
+    "wires": 90.0,
+    "in_situ": 60.0,
+    "joshi2020": 400.0,
+}  # most s
 SHORTEST = 30.0  # seconds: no section starts with less
-NEEDS = {"wires": ("scipy",), "joshi2020": ("flax", "optax", "orbax", "safetensors", "matplotlib")}
+NETWORKS = ("flax", "optax", "orbax", "safetensors", "matplotlib")
+NEEDS = {"wires": ("scipy",), "in_situ": NETWORKS, "joshi2020": NETWORKS}
 DRY = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}  # compile fast, run slowly
 BASE = ("jax", "jaxlib", "numpy", "rich")
 
@@ -48,14 +57,16 @@ def inside(chosen: argparse.Namespace) -> int:
 
     if chosen.dry:
         jax.config.update("jax_logging_level", "CRITICAL")  # XLA warns at length of cached code for other processors
-    from benchmarks import gpu_sections
+    from benchmarks import gpu_networks, gpu_sections
 
     options = gpu_sections.Options.of(dry=chosen.dry, data=chosen.data, weights=chosen.weights)
     log = gpu_sections.Log(chosen.out / f"{chosen.section}.json", chosen.until)
     try:
         if not chosen.dry and jax.default_backend() == "cpu":
             raise RuntimeError("JAX finds no GPU here, only the CPU; --dry needs none")
-        getattr(gpu_sections, chosen.section)(log, options)
+        getattr(gpu_networks if chosen.section in ("in_situ", "joshi2020") else gpu_sections, chosen.section)(
+            log, options
+        )
     except Exception as error:
         traceback.print_exc()
         log.found["why"] = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])

@@ -37,7 +37,7 @@ def test_a_dry_run_measures_every_section(tmp_path):
     assert {"crossjax", "jax", "jaxlib", "numpy", "python", "flax", "optax"} <= set(result["versions"])
     assert result["dry"] and result["device"].startswith("cpu") and 0 < result["seconds"] < result["limit_s"]
     sections = result["sections"]
-    assert list(sections) == ["forward", "population", "gdp", "wires", "joshi2020"]
+    assert list(sections) == ["forward", "population", "gdp", "wires", "in_situ", "joshi2020"]
     for name, found in sections.items():
         assert (found["status"], found["why"], found["notes"]) == ("done", "", []), name
         alone = json.loads((tmp_path / "out" / f"{name}.json").read_text())

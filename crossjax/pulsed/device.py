@@ -160,7 +160,7 @@ class Pulsed:
             reference=self._reference(key, up, down, low, high),
             pulses=jnp.zeros(shape, jnp.int32) if count else None,
         )  # fmt: skip
-        return self._shown(named(key, "first"), state)
+        return self.shown(named(key, "first"), state)
 
     def _reference(self, key: Array, up: Array, down: Array, low: Array, high: Array) -> Array | None:
         if self.reference is None and self.reference_spread is None and not self.at_symmetry:
@@ -170,7 +170,7 @@ class Pulsed:
             found = found + self.reference_spread * normal(named(key, "reference"), up.shape)
         return found + ratio(up - down, up / high - down / low) if self.at_symmetry else found
 
-    def _shown(self, key: Array, state: PulsedState, hit: Array | None = None) -> PulsedState:
+    def shown(self, key: Array, state: PulsedState, hit: Array | None = None) -> PulsedState:
         """What is read after the devices (those ``hit``) were written."""
         if self.write_noise is None:
             return state
@@ -196,7 +196,7 @@ class Pulsed:
         """
         size, hit, up = jnp.abs(n), n != 0, None if only_up else n > 0
         if self.law.steady:
-            x = self._taken(key, state, n, size.astype(state.x.dtype))
+            x = self.taken(key, state, n, size.astype(state.x.dtype))
         elif most == 1:
             x = self._stepped(key, state, up, hit)
         else:
@@ -211,9 +211,9 @@ class Pulsed:
                 (jnp.zeros((), left.dtype), state),
             )[1].x
         state = replace(state, x=x, pulses=None if state.pulses is None else state.pulses + size.astype(jnp.int32))
-        return self._shown(key, state, hit)
+        return self.shown(key, state, hit)
 
-    def _taken(self, key: Array, state: PulsedState, n: Array, size: Array) -> Array:
+    def taken(self, key: Array, state: PulsedState, n: Array, size: Array) -> Array:
         """Conductances after ``size`` equal steps at once."""
         step = jnp.where(n > 0, state.up, -state.down)
         moved = size * step
@@ -273,12 +273,12 @@ class Pulsed:
         hit = jnp.broadcast_to(jnp.asarray(hit), state.x.shape)
         x = jnp.where(hit, clip_inside(x, state.low, state.high), state.x)
         pulses = None if state.pulses is None else state.pulses + hit
-        return self._shown(named(key, "erase"), replace(state, x=x, pulses=pulses), hit)
+        return self.shown(named(key, "erase"), replace(state, x=x, pulses=pulses), hit)
 
     def put(self, key: Array, state: PulsedState, value: Array) -> PulsedState:
         """The devices set to be read as ``value``, as far as their bounds allow: a beginning, not a physical write."""
         aim = value if state.reference is None else value + state.reference
-        return self._shown(key, replace(state, x=clip_inside(aim, state.low, state.high)))
+        return self.shown(key, replace(state, x=clip_inside(aim, state.low, state.high)))
 
     def value(self, state: PulsedState) -> Array:
         """What the array multiplies with."""
