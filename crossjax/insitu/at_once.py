@@ -1,8 +1,8 @@
 """A batch of stochastic updates of devices whose steps are the same everywhere, at once where that is exact.
 
 Such steps commute as long as no bound is reached, so that a batch is one draw of its counts, up and down, and one of
-their noise. Devices that some order of the pulses could take to a bound (with 6 σ of noise to spare) go through the batch
-example by example; where they are many, all do.
+their noise. Devices that some order of the pulses could take to a bound (with 6 σ of noise to spare) go through the
+batch example by example; where they are many, all do.
 """
 
 from __future__ import annotations

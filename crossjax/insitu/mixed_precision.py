@@ -14,6 +14,7 @@ from jax import Array, lax
 from crossjax._numerics import ratio
 from crossjax._pytree import check_choice, check_count, check_range, replace, spec, static
 from crossjax._random import named, numbered, uniform
+from crossjax.insitu.schemes import BaseScheme
 from crossjax.insitu.synapses import OneSided, Synapse
 
 Scalar = Array | float
@@ -28,7 +29,7 @@ class MixedState:
 
 
 @spec
-class MixedPrecision:
+class MixedPrecision(BaseScheme):
     """A digital accumulator of updates in front of pulsed devices.
 
     Attributes:
@@ -64,8 +65,8 @@ class MixedPrecision:
         """See `Scheme.weights`."""
         return self.synapse.value(state.synapse)
 
-    def update(self, key: Array, state: MixedState, x: Array, d: Array, rate: Scalar, n: Array) -> MixedState:
-        """See `Scheme.update`: the batch is summed in χ."""
+    def learn(self, key: Array, state: MixedState, x: Array, d: Array, rate: Scalar, n: Array) -> MixedState:
+        """See `Scheme.learn`: the batch is summed in χ."""
         epsilon = self.synapse.step if self.epsilon is None else self.epsilon
         x, d = x.reshape(-1, x.shape[-1]), d.reshape(-1, d.shape[-1])
         x, d = binned(named(key, "x"), x, self.x_bins), binned(named(key, "d"), d, self.d_bins)

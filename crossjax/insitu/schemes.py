@@ -1,8 +1,8 @@
 """Schemes of training on the chip: what a layer's update does to its devices. All have one shape, state in, state out.
 
     start(w) ──► state ──weights──► what the array multiplies with
-                   ▲  └──update(x, d)──┐
-                   └───────────────────┘
+                   ▲  └──learn(x, d)──settle──┐      every example, and every so many
+                   └──────────update──────────┘
 
 `PulsedSGD` here; `Significance` (MSP/LSP, hybrid cells), `MixedPrecision` and `TikiTaka` in rooms of their own.
 """
@@ -35,8 +35,17 @@ class Scheme(Protocol):
         """What the array multiplies with, (rows, cols)."""
         ...
 
-    def update(self, key: Array, state: Any, x: Array, d: Array, rate: Scalar, n: Array) -> Any:
-        """One mini-batch: w is to change by rate · Σ_b x_b d_bᵀ.
+    @property
+    def period(self) -> int | None:
+        """Examples between two times that there may be something to `settle`; None for never."""
+        ...
+
+    def settle(self, key: Array, state: Any, before: Array, after: Array) -> Any:
+        """What is due between examples ``before`` and ``after``: transfers, refreshes."""
+        ...
+
+    def learn(self, key: Array, state: Any, x: Array, d: Array, rate: Scalar, n: Array) -> Any:
+        """One mini-batch without what is settled later: w is to change by rate · Σ_b x_b d_bᵀ.
 
         Args:
             key: of this update.
@@ -51,6 +60,29 @@ class Scheme(Protocol):
     def pulses(self, state: Any) -> dict[str, Array]:
         """Pulses that devices have had, (devices, rows, cols) by what they are; where they are counted."""
         ...
+
+
+class BaseScheme:
+    """A scheme that has nothing to settle, and the update that is made of both."""
+
+    @property
+    def period(self) -> int | None:
+        """See `Scheme.period`: never."""
+        return None
+
+    def settle(self, key: Array, state: Any, before: Array, after: Array) -> Any:
+        """See `Scheme.settle`: nothing."""
+        return state
+
+    def update(self: Any, key: Array, state: Any, x: Array, d: Array, rate: Scalar, n: Array) -> Any:
+        """A whole mini-batch: `learn`, and what is due to `settle`. Arguments as of `Scheme.learn`."""
+        state = self.learn(key, state, x, d, rate, n)
+        return self.settle(named(key, "settle"), state, n, n + x.shape[0])
+
+
+def is_due(every: int, before: Array, after: Array) -> Array:
+    """Whether a multiple of ``every`` examples lies in (before, after]."""
+    return after // every > before // every
 
 
 def in_sequence(
@@ -73,14 +105,14 @@ def moved(key: Array, synapse: Synapse, state: Any, counts: Counts, n: Array) ->
 
 
 @spec
-class PulsedSGD:
+class PulsedSGD(BaseScheme):
     """Every example sends its pulses to the devices that are the weights.
 
     Attributes:
         synapse: the devices.
         counts: how an outer product becomes pulses.
         batch: "sequence", one example after the other, or "sum": one update of the net counts of a batch.
-        every: examples between two rests, in which devices leak and pairs are refreshed; at least a mini-batch.
+        every: examples between two rests, in which devices leak and pairs are refreshed; 1: one after every mini-batch.
     """
 
     synapse: Synapse = Single()
@@ -101,8 +133,20 @@ class PulsedSGD:
         """See `Scheme.weights`."""
         return self.synapse.value(state)
 
-    def update(self, key: Array, state: Any, x: Array, d: Array, rate: Scalar, n: Array) -> Any:
-        """See `Scheme.update`."""
+    @property
+    def period(self) -> int | None:
+        """See `Scheme.period`: of the rests, where they are not after every mini-batch."""
+        return self.every if self.every > 1 else None
+
+    def settle(self, key: Array, state: Any, before: Array, after: Array) -> Any:
+        """See `Scheme.settle`: rests."""
+        if self.every == 1:
+            return state
+        due = is_due(self.every, before, after)
+        return lax.cond(due, lambda s: self.synapse.rest(named(key, "rest"), s), lambda s: s, state)
+
+    def learn(self, key: Array, state: Any, x: Array, d: Array, rate: Scalar, n: Array) -> Any:
+        """See `Scheme.learn`."""
         synapse, step = self.synapse, self.synapse.step
 
         def one(key: Array, state: Any, x: Array, d: Array, n: Array) -> Any:
@@ -117,10 +161,7 @@ class PulsedSGD:
             state = at_once.updated(named(key, "batch"), synapse.device, state, self.counts, x, d, rate)
         else:
             state = in_sequence(one, key, state, x, d, n)
-        due = (n + x.shape[0]) // self.every > n // self.every
-        if self.every <= x.shape[0]:
-            return synapse.rest(named(key, "rest"), state)
-        return lax.cond(due, lambda s: synapse.rest(named(key, "rest"), s), lambda s: s, state)
+        return synapse.rest(named(key, "rest"), state) if self.every == 1 else state
 
     def pulses(self, state: Any) -> dict[str, Array]:
         """See `Scheme.pulses`."""

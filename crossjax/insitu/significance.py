@@ -18,7 +18,7 @@ from jax import Array, lax
 from crossjax._numerics import clip_inside
 from crossjax._pytree import check_choice, check_count, check_range, replace, spec, static
 from crossjax._random import named, normal, numbered
-from crossjax.insitu.schemes import in_sequence, moved
+from crossjax.insitu.schemes import BaseScheme, in_sequence, is_due, moved
 from crossjax.insitu.synapses import Against, OneSided, Synapse
 from crossjax.insitu.trains import Counts, Rounded, of_example
 from crossjax.pulsed.device import Pulsed
@@ -209,7 +209,7 @@ class SignificanceState:
 
 
 @spec
-class Significance:
+class Significance(BaseScheme):
     """MSP and LSP, or a hybrid cell.
 
     Attributes:
@@ -256,20 +256,27 @@ class Significance:
         """What remains for inference: the upper part alone."""
         return self.upper.value(state.upper)
 
-    def update(
+    @property
+    def period(self) -> int | None:
+        """See `Scheme.period`: T."""
+        return self.every
+
+    def settle(self, key: Array, state: SignificanceState, before: Array, after: Array) -> SignificanceState:
+        """See `Scheme.settle`: a transfer comes after the mini-batch that completes T examples."""
+        due = is_due(self.every, before, after)
+        return lax.cond(due, lambda s: self.transfer(named(key, "transfer"), s), lambda s: s, state)
+
+    def learn(
         self, key: Array, state: SignificanceState, x: Array, d: Array, rate: Scalar, n: Array
     ) -> SignificanceState:
-        """See `Scheme.update`; a transfer comes after the batch that completes T examples."""
+        """See `Scheme.learn`."""
 
         def one(key: Array, lower: Any, x: Array, d: Array, n: Array) -> Any:
             step = self.lower.step / self.factor
             counts = of_example(self.counts, named(key, "counts"), x, state.sign * d, rate, step)
             return self.lower.rest(named(key, "leak"), moved(key, self.lower, lower, self.counts, counts))
 
-        state = replace(state, lower=in_sequence(one, key, state.lower, x, d, n))
-        done = n + x.shape[0]
-        due = done // self.every > n // self.every
-        return lax.cond(due, lambda s: self.transfer(named(key, "transfer"), s), lambda s: s, state)
+        return replace(state, lower=in_sequence(one, key, state.lower, x, d, n))
 
     def transfer(self, key: Array, state: SignificanceState) -> SignificanceState:
         """The whole weight to the upper part, what is missing to the lower one, with the other sign."""

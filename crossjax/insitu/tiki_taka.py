@@ -16,7 +16,7 @@ from jax import Array, lax
 from crossjax._numerics import ratio
 from crossjax._pytree import check_choice, check_count, check_range, replace, spec, static
 from crossjax._random import named, normal, uniform
-from crossjax.insitu.schemes import in_sequence
+from crossjax.insitu.schemes import BaseScheme, in_sequence
 from crossjax.insitu.synapses import Single
 from crossjax.insitu.trains import Trains, of_example
 from crossjax.pulsed.device import PulsedState
@@ -50,7 +50,7 @@ class TikiTakaState:
 
 
 @spec
-class TikiTaka:
+class TikiTaka(BaseScheme):
     """Version 2, chopped, or with dynamic references.
 
     Attributes:
@@ -114,8 +114,8 @@ class TikiTaka:
             return slow
         return self.visible * state.chopper[:, None] * self.fast.value(state.fast) + slow
 
-    def update(self, key: Array, state: TikiTakaState, x: Array, d: Array, rate: Scalar, n: Array) -> TikiTakaState:
-        """See `Scheme.update`."""
+    def learn(self, key: Array, state: TikiTakaState, x: Array, d: Array, rate: Scalar, n: Array) -> TikiTakaState:
+        """See `Scheme.learn`."""
 
         def one(key: Array, state: TikiTakaState, x: Array, d: Array, n: Array) -> TikiTakaState:
             state = self._gathered(key, state, x, d, n)

@@ -108,9 +108,13 @@ class Learning(Hardware):
         return product(key, self.sides, reading.w, reading.scale, reading.tape, x)
 
     def learned(self, key: Array, chip: LearningChip, tape: Tape, rate: Array | float, n: Array) -> LearningChip:
-        """The chip after a mini-batch: what was on its rows and columns, examples first."""
+        """The chip after a mini-batch, before anything is settled: what was on its rows and columns, examples first."""
         step = ratio(jnp.asarray(rate * self.rate), chip.scale)
-        return replace(chip, state=self.scheme.update(key, chip.state, tape.x, -tape.d, step, n))
+        return replace(chip, state=self.scheme.learn(key, chip.state, tape.x, -tape.d, step, n))
+
+    def settled(self, key: Array, chip: LearningChip, before: Array, after: Array) -> LearningChip:
+        """The chip after what is due between examples ``before`` and ``after``."""
+        return replace(chip, state=self.scheme.settle(key, chip.state, before, after))
 
 
 def learners(model: nnx.Module) -> list[tuple[str, Any]]:

@@ -76,7 +76,7 @@ class Options(CommonOptions):
         transfer: T, examples between two transfers.
         knobs: which are swept: g_max_spread, step_spread, pulse_noise, yield, initial_jump, delayed_jump.
         tuning: sweep closed-loop tuning, too: rounds and tolerance.
-        batch: runs at a time; bounds the memory.
+        batch: runs at a time; a CPU gains nothing from more than one, a GPU much.
     """
 
     data: Path | None = None
@@ -88,7 +88,7 @@ class Options(CommonOptions):
     transfer: int | None = None
     knobs: tuple[str, ...] = ("step_spread", "yield")
     tuning: bool = False
-    batch: int = 4
+    batch: int = 1
 
 
 def reproduce(options: Options) -> Path:

@@ -114,7 +114,7 @@ def reproduce(options: Options) -> Path:
             report.say(name)
 
             def compute() -> Mapping[str, np.ndarray]:
-                found = trained.runs(named(key, "seeds"), stacked([learning]), size.seeds, size.epochs, batch=2)
+                found = trained.runs(named(key, "seeds"), stacked([learning]), size.seeds, size.epochs)
                 return {k: 100.0 * v[0] for k, v in found.items()}
 
             found = stage(run, name, compute)

@@ -82,7 +82,7 @@ class Trained:
         return result
 
     def runs(
-        self, key: Array, variants: nn.Learning, seeds: int, epochs: int, *, batch: int = 4, counted: bool = False
+        self, key: Array, variants: nn.Learning, seeds: int, epochs: int, *, batch: int = 1, counted: bool = False
     ) -> dict[str, np.ndarray]:
         """Runs of every variant and seed, (variants, seeds, …).
 

@@ -118,7 +118,7 @@ def measured(
         step = training.InSitu(Falling(RATES[kind], len(data[0][0]) * epochs), BATCH)
 
         def compute(learning: nn.Learning = learning, step: training.InSitu = step) -> Mapping[str, np.ndarray]:
-            runs = Trained(model, data, step).runs(key, stacked([learning]), seeds, epochs, batch=seeds)
+            runs = Trained(model, data, step).runs(key, stacked([learning]), seeds, epochs)
             return {"test": 100.0 * runs["test"][0]}
 
         found[kind] = stage(run, f"{name} {kind}", compute)["test"].tolist()

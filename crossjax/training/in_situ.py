@@ -7,7 +7,8 @@ over any number of the hardware, is a vmap of it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +20,7 @@ from jax import Array, lax
 
 from crossjax._checks import ensure_range
 from crossjax._kinds import door
-from crossjax._random import named, numbered, split
+from crossjax._random import named, numbered
 from crossjax.insitu.schemes import Scheme
 from crossjax.nn.chips import program, read
 from crossjax.nn.convert import Model, Rule, set_key, to_analog
@@ -72,18 +73,49 @@ class InSitu:
         cut = [a.reshape(count, self.minibatch, *a.shape[1:]) for a in (x, y)]
         graph, begin = nnx.split(model)
         seen, optimiser = state
-
-        def one(carry: Any, batch: Any) -> tuple[Any, Any]:
-            k, x, y = batch
-            whole, optimiser = carry
-            net = nnx.merge(graph, whole, copy=True)
-            n = seen + k * self.minibatch
-            optimiser, *found = self.learn(numbered(key, k), net, optimiser, x, y, n)
-            return (nnx.split(net)[1], optimiser), found
-
-        (after, optimiser), (losses, right) = lax.scan(one, (begin, optimiser), (jnp.arange(count), *cut))
+        examples = lambda k: (cut[0][k], cut[1][k])  # noqa: E731
+        (after, optimiser), losses, right = self.learned(key, graph, (begin, optimiser), examples, count, seen)
         nnx.update(model, after)
         return (seen + x.shape[0], optimiser), losses.mean(), right.mean()
+
+    def learned(
+        self, key: Array, graph: Any, carry: Any, examples: Callable[[Array], Any], count: int, seen: Array
+    ) -> tuple[Any, Array, Array]:
+        """``count`` mini-batches, in blocks between which layers settle what is due.
+
+        Args:
+            key: of all of them.
+            graph: of the network.
+            carry: (its state, the optimiser's).
+            examples: the number of a mini-batch to its inputs and labels.
+            count: how many.
+            seen: examples that came before, the same for all networks of a vmap.
+
+        Returns:
+            (carry, losses (count,), accuracies (count,)).
+        """
+        periods = [op.tile.get_value().scheme.period for _, op in learners(nnx.merge(graph, carry[0], copy=True))]
+        periods = [p for p in periods if p is not None]
+        size = count if not periods else math.gcd(count, max(math.gcd(*periods) // self.minibatch, 1))
+
+        def one(carry: Any, k: Array) -> tuple[Any, Any]:
+            state, optimiser = carry
+            net = nnx.merge(graph, state, copy=True)
+            x, y = examples(k)
+            optimiser, *found = self.learn(numbered(key, k), net, optimiser, x, y, seen + k * self.minibatch)
+            return (nnx.split(net)[1], optimiser), found
+
+        def block(carry: Any, j: Array) -> tuple[Any, Any]:
+            carry, found = lax.scan(one, carry, j * size + jnp.arange(size))
+            if periods:
+                net = nnx.merge(graph, carry[0], copy=True)
+                before = seen + j * size * self.minibatch
+                _settle(numbered(named(key, "settle"), j), net, before, before + size * self.minibatch)
+                carry = nnx.split(net)[1], carry[1]
+            return carry, found
+
+        carry, (losses, right) = lax.scan(block, carry, jnp.arange(count // size))
+        return carry, losses.reshape(count), right.reshape(count)
 
     def learn(self, key: Array, net: Any, optimiser: Any, x: Array, y: Array, n: Array) -> tuple[Any, Array, Array]:
         """One mini-batch, in place: (optimiser state, loss, accuracy).
@@ -112,12 +144,23 @@ class InSitu:
         rate = self.rate(n) if callable(self.rate) else self.rate
         for name, op in learners(net):
             on, chip = op.tile.get_value(), _only(op.chip.get_value())
-            after = on.learned(named(named(key, "update"), name), chip, found[name], rate, n)
-            op.chip = Programmed(_stacked(after))
-            op.reading = Conducting(_stacked(on.read(key, after, 0.0, True)))
+            _conduct(op, on.learned(named(named(key, "update"), name), chip, found[name], rate, n))
         changes, optimiser = self._digital.update(slope, optimiser, digital)
         nnx.update(net, optax.apply_updates(digital, changes))
         return optimiser, value, right
+
+
+def _settle(key: Array, net: nnx.Module, before: Array, after: Array) -> None:
+    """What is due in every layer, in place."""
+    for name, op in learners(net):
+        chip = _only(op.chip.get_value())
+        _conduct(op, op.tile.get_value().settled(named(key, name), chip, before, after))
+
+
+def _conduct(op: Any, chip: Any) -> None:
+    """Let a layer conduct as its devices are now, in place."""
+    op.chip = Programmed(_stacked(chip))
+    op.reading = Conducting(_stacked(op.tile.get_value().read(op.key.get_value(), chip, 0.0, True)))
 
 
 def _only(tree: Any) -> Any:
@@ -244,18 +287,12 @@ def course(
     size = step.minibatch
     count = x.shape[0] // size
 
-    def one(carry: Any, batch: Any) -> tuple[Any, Any]:
-        state, optimiser = carry
-        key, which, n = batch
-        net = nnx.merge(graph, state, copy=True)
-        optimiser, *found = step.learn(key, net, optimiser, x[which], y[which], n)
-        return (nnx.split(net)[1], optimiser), found
-
     def epoch(carry: Any, k: Array) -> tuple[Any, Any]:
         order = jax.random.permutation(numbered(named(key, "order"), k), x.shape[0])[: count * size]
-        keys = split(numbered(named(key, "steps"), k), count)
-        numbers = seen + (k * count + jnp.arange(count)) * size
-        carry, (losses, right) = lax.scan(one, carry, (keys, order.reshape(count, size), numbers))
+        order = order.reshape(count, size)
+        own = numbered(named(key, "steps"), k)
+        before = seen + k * count * size
+        carry, losses, right = step.learned(own, graph, carry, lambda j: (x[order[j]], y[order[j]]), count, before)
         judged = None if test is None else judge(nnx.merge(graph, carry[0], copy=True), *test)
         return carry, (losses.mean(), right.mean(), judged)
 
