@@ -1,9 +1,9 @@
 """``python -m benchmarks.in_situ [--out FILE]``: the update of one array by pulses, alone and beside aihwkit's.
 
-256 × 256 devices, 32 examples one after the other by stochastic trains, x and δ Gaussian, the same vectors and rate for
-both simulators; aihwkit where it is installed, with as many threads as there are cores. Floors: the plain product of the
-batch, and one normal draw for every device that a pulse touches. Besides: the net counts of a batch in one update, the
-rate of 1 to 64 arrays at once, and a whole network (528-250-125-10, MSP/LSP) by variants.
+256 × 256 devices, 32 examples one after the other by stochastic trains, x and δ Gaussian, the same vectors and rate
+for both simulators; aihwkit where it is installed, with as many threads as there are cores. Floors: the plain product
+of the batch, and one normal draw for every device that a pulse touches. Besides: the net counts of a batch in one
+update, and 1 to 64 arrays at once.
 """
 
 from __future__ import annotations
@@ -55,9 +55,8 @@ def ours(scheme: Any, arrays: int = 1) -> tuple[Callable[[], Any], float]:
     keys = jax.random.split(jax.random.key(0), arrays)
     begin = jax.vmap(lambda k: scheme.start(k, 0.2 * normal(k, (N, N))))(keys)
     update = jax.jit(jax.vmap(scheme.update, (0, 0, None, None, None, None)))
-    count = insitu.Trains().count(
-        keys[0], x[0], d[0], RATE, getattr(scheme, "synapse", None) and scheme.synapse.step or 0.01
-    )
+    step = scheme.synapse.step if isinstance(scheme, insitu.PulsedSGD) else scheme.fast.step
+    count = insitu.Trains().count(keys[0], x[0], d[0], RATE, step)
     return lambda: jax.block_until_ready(update(keys, begin, x, d, RATE, jnp.asarray(0))), float(jnp.mean(count != 0))
 
 

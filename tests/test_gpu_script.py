@@ -30,7 +30,7 @@ def numbers(value):
     return [value] if isinstance(value, int | float) else []
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_dry_run_measures_every_section(tmp_path):
     code, printed, result = gpu(tmp_path / "out", "--dry")
     assert code == 0, printed

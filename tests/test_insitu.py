@@ -8,7 +8,10 @@ from flax import nnx
 
 import crossjax as cx
 from crossjax import insitu, pulsed, replace, training
+from crossjax._random import named, numbered
+from crossjax.insitu import at_once
 from crossjax.insitu.mixed_precision import binned, binomial
+from crossjax.insitu.trains import coincidences
 
 KEY = jax.random.key(0)
 STEADY = pulsed.Pulsed(step=0.01)
@@ -157,6 +160,43 @@ def test_a_batch_in_sequence_is_its_examples_and_a_batch_of_positions_is_their_s
     summed = quiet.update(KEY, state, x[None], d[None], 0.02, jnp.asarray(0))  # one example of five positions
     total = insitu.Rounded().total(KEY, x, d, 0.02, 0.01)
     np.testing.assert_allclose(summed.x, jnp.clip(state.x + 0.01 * total, -1, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize("few", [True, False], ids=["a few at their bounds", "nearly all"])
+def test_constant_steps_taken_at_once_are_those_of_the_sequence(few):
+    device = pulsed.Pulsed(step=0.02, step_spread=0.2, high_spread=0.3, low_spread=0.3, asymmetry=0.1)
+    device = device if few else replace(device, low=-0.05, high=0.05)
+    x = jax.random.normal(KEY, (40, 30))
+    d = jax.random.normal(jax.random.key(1), (40, 20))
+    trains, state = insitu.Trains(), device.draw(KEY, (30, 20), count=True)
+    found = jax.jit(at_once.updated)(KEY, device, state, trains, x, d, 0.05)
+    wanted, pulses = state.x, 0
+    for begin in (0, 32):
+        part = slice(begin, begin + 32)
+        rows, columns = trains.words(named(numbered(KEY, begin), "counts"), x[part], d[part], 0.05, 0.02)
+        for k in range(rows.shape[0]):
+            n = coincidences(rows[k], columns[k], x[part][k], d[part][k])
+            moved = wanted + jnp.where(n > 0, n * state.up, n * state.down)
+            wanted, pulses = jnp.clip(moved, state.low, state.high), pulses + jnp.abs(n)
+    np.testing.assert_allclose(found.x, wanted, atol=2e-6)
+    np.testing.assert_array_equal(found.pulses, pulses)
+    stopped = np.mean(np.asarray((wanted == state.low) | (wanted == state.high)))
+    assert 0 < stopped < 1 / 4 if few else stopped > 1 / 4
+
+
+def test_one_coincidence_moves_a_weight_by_one_step():
+    scheme = insitu.PulsedSGD(insitu.Single(STEADY))
+    state = scheme.update(KEY, scheme.start(KEY, jnp.zeros((1, 1))), jnp.ones((1, 1)), jnp.ones((1, 1)), 0.01, 0)
+    assert float(scheme.weights(state)[0, 0]) == pytest.approx(0.01, rel=1e-6)
+
+
+def test_devices_leak_to_where_a_reset_leaves_them():
+    for value, home, scale in ((0.47, 0.3, 0.95), (0.21, -0.3, 0.28), (0.64, 0.3, 0.33), (0.12, -0.3, 0.12)):
+        device = pulsed.Pulsed(lifetime=1 / (1 - scale), reset=home)
+        state = device.put(KEY, device.draw(KEY, (1,)), jnp.full(1, value))
+        for _ in range(2):
+            state = device.rest(KEY, state)
+        assert float(state.x[0]) == pytest.approx((value - home) * scale**2 + home, rel=1e-5)
 
 
 def test_a_transfer_comes_every_t_examples_keeps_the_weight_and_turns_the_polarity():
@@ -401,6 +441,31 @@ def test_gradients_of_a_final_loss_by_device_numbers_match_finite_differences(na
         loss, e = jax.jit(loss), 1e-6
         wanted = (loss(begin + e) - loss(begin - e)) / (2 * e)
         assert float(jax.grad(loss)(begin)) == pytest.approx(float(wanted), rel=1e-4, abs=1e-8)
+
+
+def test_the_asymmetry_that_a_device_may_have_is_found_by_gradient_as_by_a_sweep():
+    x = jax.random.normal(KEY, (100, 6))
+    goal = 0.3 * jax.random.normal(jax.random.key(1), (6, 4))
+    noise = 0.1 * jax.random.normal(jax.random.key(2), (100, 4))
+
+    def loss(u):
+        device = pulsed.Pulsed(pulsed.soft_bounds(), step=0.01, asymmetry=u)
+        scheme = insitu.PulsedSGD(insitu.Single(device), insitu.Expected())
+
+        def step(state, n):
+            d = x[n] @ (goal - scheme.weights(state)) + noise[n]
+            return scheme.update(KEY, state, x[n][None], d[None], 0.05, n), None
+
+        state = jax.lax.scan(step, scheme.start(KEY, jnp.zeros((6, 4))), jnp.arange(100))[0]
+        return jnp.mean((scheme.weights(state) - goal) ** 2)
+
+    both, wanted, u = jax.jit(jax.value_and_grad(loss)), 2 * loss(0.0), 0.3
+    for _ in range(8):
+        value, slope = both(u)
+        u = float(jnp.clip(u - (value - wanted) / slope, 0.0, 0.9))
+    values = jnp.linspace(0.0, 0.9, 46)
+    swept = float(jnp.interp(wanted, jax.vmap(loss)(values), values))
+    assert 0.05 < swept < 0.85 and u == pytest.approx(swept, abs=0.01)
 
 
 def test_layers_that_cannot_learn_by_pulses_are_refused():

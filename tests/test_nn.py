@@ -301,6 +301,7 @@ def test_the_learned_input_range_has_the_gradient_of_finite_differences(x64):
     )
 
 
+@pytest.mark.thorough
 def test_wires_train_through_the_network_or_past_it(key):
     x = jax.random.normal(key, (5, 8))
     gradients = []
@@ -345,6 +346,7 @@ def test_a_programmed_network_drifts_and_is_compensated(key, small):
         nn.read(key, analog)
 
 
+@pytest.mark.thorough
 def test_a_population_streamed_or_side_by_side_is_the_same(key, small):
     analog, x = small
     measure = lambda net: net(x)  # noqa: E731

@@ -29,6 +29,7 @@ def run(code):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@pytest.mark.thorough
 def test_chips_stay_where_their_keys_are():
     run("""
 keys = jax.random.split(key, 16)
@@ -50,7 +51,7 @@ np.testing.assert_allclose(found, cx.stream(one, keys), rtol=1e-5)
 """)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_an_evaluation_divides_its_chips_among_devices():
     run("""
 x = jax.random.normal(key, (4, 12))

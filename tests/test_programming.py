@@ -67,6 +67,7 @@ def test_gdp_beats_iterative_on_every_chip_with_one_set_of_hyper_parameters(name
     assert found["gdp"][1].mean() <= 11.5 and found["iterative"][1].mean() <= 11.5
 
 
+@pytest.mark.thorough
 def test_what_1_f_noise_hides_no_method_sees():
     """Without 1/f noise and drift, GDP's excess is that of its dead zone: a quarter of what it is with them."""
     w, excess = WEIGHTS["gaussian"][:, ::8], {}
@@ -79,6 +80,7 @@ def test_what_1_f_noise_hides_no_method_sees():
     assert excess["quiet"]["iterative"] < 0.5 * excess["all"]["iterative"]
 
 
+@pytest.mark.thorough
 def test_the_default_iterative_is_the_best_iterative():
     """No tolerance and step gives program-and-verify a lower error without more pulses than GDP's."""
     w, tile, key = WEIGHTS["gaussian"][:, :64], hermes(), jax.random.key(2)
@@ -95,6 +97,7 @@ def test_the_default_iterative_is_the_best_iterative():
     assert float(error(cx.Iterative())[0]) <= 1.02 * float(swept[pulses < 11].min())
 
 
+@pytest.mark.thorough
 def test_a_verify_read_counts_until_it_is_not_the_limit_and_says_what_that_costs(key):
     w = WEIGHTS["gaussian"][:64, :64]
     coarse = cx.replace(hermes(), rows=64, cols=64, **{"adc.levels": None, "adc.bits": 4})
@@ -110,6 +113,7 @@ def test_a_verify_read_counts_until_it_is_not_the_limit_and_says_what_that_costs
     assert float(gdp.mvms[-1]) == 640 and float(gdp.reads[-1]) == 0
 
 
+@pytest.mark.thorough
 def test_larger_write_noise_does_not_break_gdp():
     """Write noise of 1.0 σ_P instead of 0.7: the dead zone follows the device's own noise."""
     w = WEIGHTS["gaussian"][:, ::4]
@@ -117,6 +121,7 @@ def test_larger_write_noise_does_not_break_gdp():
     assert errors[1] < 1.1 * errors[0]
 
 
+@pytest.mark.thorough
 def test_coarse_converters_while_programming_cost_iterative_more():
     """A study, not the headline: 4 bits for both methods, verify reads as short as an MVM."""
     w, fine = WEIGHTS["gaussian"][:, ::4], hermes(**{"adc.levels": None, "adc.bits": 8})
@@ -306,6 +311,7 @@ def test_patience_freezes_the_core_once_nothing_improves(key):
     assert float(patient.weight_error[-1]) < 1.3 * float(free.weight_error[-1])
 
 
+@pytest.mark.thorough
 def test_a_large_matrix_is_programmed_in_parts(key, monkeypatch):
     """The same chip, the same history."""
     tile, w = cx.replace(cx.presets.pcm(), rows=8, cols=8), jax.random.normal(key, (30, 23))  # 4 × 3 tiles, padded

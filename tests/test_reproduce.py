@@ -37,6 +37,7 @@ def network(tmp_path):
     return tmp_path / "net.safetensors"
 
 
+@pytest.mark.thorough
 def test_joshi2020_writes_its_figures_and_goes_on_where_it_stopped(data, network, tmp_path, monkeypatch):
     monkeypatch.setitem(joshi2020.PRESETS, "quick", dataclasses.replace(joshi2020.PRESETS["quick"], chips=2, images=40))
     options = joshi2020.Options(weights=network, steps=3, studies=False, out=tmp_path / "run")

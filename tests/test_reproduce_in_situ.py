@@ -29,7 +29,7 @@ def test_what_is_tolerable_is_where_a_point_is_lost():
     assert in_situ.tolerable([0.0, 1.0], np.array([95.0, 94.5]), 95.0) is None
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_cristiano2018_on_made_up_images(tmp_path, monkeypatch):
     monkeypatch.setattr(cristiano2018, "load", lambda *_, **__: blobs(22, 24))
     monkeypatch.setattr(cristiano2018, "SIZES", (528, 6, 10))
@@ -48,7 +48,7 @@ def test_cristiano2018_on_made_up_images(tmp_path, monkeypatch):
         papers.reproduce("cristiano2018", dataclasses.replace(options, knobs=("gmax",), out=tmp_path / "d"))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_nandakumar2020_and_femfet_on_made_up_images(tmp_path, monkeypatch):
     monkeypatch.setattr(nandakumar2020, "load", lambda *_, **__: blobs(28, 28))
     monkeypatch.setattr(nandakumar2020, "BATCH", 20)

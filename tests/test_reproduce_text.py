@@ -14,7 +14,7 @@ import crossjax as cx
 from crossjax import nn, strategies, text
 from crossjax.papers import language, mackin2022, mackin_study, tsai2019, tuning_study
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 
 
 def corpus():

@@ -377,7 +377,7 @@ def test_calibrated_ranges_hold_the_data_and_help(key):
         cx.calibrate_ranges(raw, w, x[:, :3])
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_streaming_equals_vmap(key):
     tile, w = cx.presets.pcm(rows=16, cols=16), gaussian(0, (20, 8))
     keys = jax.random.split(key, 6)

@@ -481,6 +481,7 @@ def test_open_ends_carry_nothing_and_perfect_wires_stay_exact(dtype):
         assert effective_conductance(g, np.inf, 1.0).dtype == dtype
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("law", [SinhLaw(40.0), CubicLaw(50.0)], ids=["sinh", "cubic"])
 def test_nonlinear_devices_on_broken_lines(x64, law):
     plain = {SinhLaw: (lambda x: np.sinh(40 * x) / 40, lambda x: np.cosh(40 * x)),
@@ -544,6 +545,7 @@ def test_a_law_that_has_no_solution_or_no_float_is_named():
     assert bool(jnp.isfinite(held).all()), "lines hold the currents back"
 
 
+@pytest.mark.thorough
 def test_a_sinh_law_goes_over_into_a_linear_device(x64):
     g, v = random_array(5, 4), jnp.linspace(0.1, 0.4, 5)
 
@@ -593,6 +595,7 @@ def full_of(arguments):
     return ends | arguments
 
 
+@pytest.mark.thorough
 def test_what_cannot_be_solved_under_jit_is_nan():
     g, v = random_array(6, 5).astype(jnp.float32), jnp.ones(6)
     for f in (effective_conductance, lambda g, a, b: solve(g, v, a, b).currents,
@@ -696,6 +699,7 @@ def test_a_network_trains_through_its_wires(x64, key):
     assert errors["exact"] < 0.05 and errors["exact"] <= errors["ideal"] < 0.5
 
 
+@pytest.mark.thorough
 def test_gradient_programming_compensates_wires_that_reading_cells_cannot_see(key):
     tile = cx.replace(
         cx.presets.hermes(), rows=64, cols=64, wires=cx.Wires(10.0, 10.0), compensation=None,

@@ -63,7 +63,7 @@ def test_rows_are_written_alone_and_what_is_pulsed_drifts_anew(key):
     np.testing.assert_array_equal(np.asarray(later)[~hit], np.asarray(still.at(key, chip.cells, 1e6 + 500.0))[~hit])
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_refresh_after_a_year_makes_a_chip_as_good_as_new(key):
     how = cx.GDP(iterations=100, batch=256)
     tile = cx.replace(cx.presets.hermes(), rows=32, cols=32, compensation=None)
@@ -102,6 +102,7 @@ def test_programming_again_leaves_what_it_does_not_pulse_and_lets_the_rest_drift
     assert (np.asarray(again.cells.written)[hit] >= 1e6).all() and drawn[hit].mean() > 0.9
 
 
+@pytest.mark.thorough
 def test_programming_again_is_a_vmap_and_equals_its_loop(key):
     tile, how, keys = small(), cx.GDP(iterations=2, batch=16), jax.random.split(key, 2)
     old, _ = cx.program(key, tile, W, cx.OneShot())

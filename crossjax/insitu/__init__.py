@@ -2,14 +2,14 @@
 
 from crossjax.insitu.mixed_precision import MixedPrecision
 from crossjax.insitu.product import Sides, Tape, product, rider
-from crossjax.insitu.schemes import PulsedSGD, Scheme
+from crossjax.insitu.schemes import BaseScheme, PulsedSGD, Scheme
 from crossjax.insitu.significance import Levels, Significance, Tuned, Upper
 from crossjax.insitu.synapses import Against, OneSided, Single, Synapse
 from crossjax.insitu.tiki_taka import TikiTaka, from_preset
 from crossjax.insitu.trains import Counts, Expected, Implicit, MeanCount, Rounded, Trains
 
 __all__ = [
-    "Against", "Counts", "Expected", "Implicit", "Levels", "MeanCount", "MixedPrecision", "OneSided", "PulsedSGD",
-    "Rounded", "Scheme", "Sides", "Significance", "Single", "Synapse", "Tape", "TikiTaka", "Trains", "Tuned", "Upper",
-    "from_preset", "product", "rider",
+    "Against", "BaseScheme", "Counts", "Expected", "Implicit", "Levels", "MeanCount", "MixedPrecision", "OneSided",
+    "PulsedSGD", "Rounded", "Scheme", "Sides", "Significance", "Single", "Synapse", "Tape", "TikiTaka", "Trains",
+    "Tuned", "Upper", "from_preset", "product", "rider",
 ]  # fmt: skip
