@@ -27,7 +27,7 @@ OFFSETS, STATES, SEEDS = (0.0, 0.05, 0.1, 0.2, 0.4), (20.0, 80.0, 320.0), 3
 COLOURS = {"SGD": "#8c8c8c", "v2": "#d1752a", "chopped": "#4f8f4f", "agad": "#1f6fb4"}
 
 
-def scheme(kind: str, offset: Array, states: Array) -> Any:
+def scheme(kind: str, offset: Any, states: Any) -> Any:
     """Hardware of a kind."""
     fast = pulsed.Pulsed(pulsed.soft_bounds(), step=2.0 / states, noise=0.3, step_spread=0.3, reference_spread=offset)
     if kind == "SGD":
@@ -39,7 +39,7 @@ def scheme(kind: str, offset: Array, states: Array) -> Any:
     )
 
 
-def residue(kind: str, key: Array, offset: Array, states: Array) -> Array:
+def residue(kind: str, key: Array, offset: Any, states: Any) -> Array:
     """Standard deviation of the weights from their target over the last tenth of the examples."""
     trained = scheme(kind, offset, states)
     goal = 0.3 * normal(named(key, "goal"), SHAPE)

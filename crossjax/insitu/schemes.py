@@ -17,9 +17,8 @@ from jax import Array, lax
 
 from crossjax._pytree import check_choice, check_count, spec, static
 from crossjax._random import named, numbered
-from crossjax.insitu import at_once
 from crossjax.insitu.synapses import Single, Synapse
-from crossjax.insitu.trains import Counts, Trains, of_example
+from crossjax.insitu.trains import Counts, Trains, coincidences, of_example
 
 Scalar = Array | float
 
@@ -156,12 +155,25 @@ class PulsedSGD(BaseScheme):
         if self.batch == "sum":
             counts = of_example(self.counts, named(key, "counts"), x, d, rate, step)
             state = moved(key, synapse, state, self.counts, counts)
-        elif x.shape[0] > 1 and isinstance(synapse, Single) and at_once.fits(synapse.device, self.counts, x):
-            assert isinstance(self.counts, Trains)
-            state = at_once.updated(named(key, "batch"), synapse.device, state, self.counts, x, d, rate)
+        elif isinstance(self.counts, Trains) and x.ndim == 2:
+            state = self._by_trains(key, state, x, d, rate)
         else:
             state = in_sequence(one, key, state, x, d, n)
         return synapse.rest(named(key, "rest"), state) if self.every == 1 else state
+
+    def _by_trains(self, key: Array, state: Any, x: Array, d: Array, rate: Scalar) -> Any:
+        """After a batch in sequence, whose trains are drawn together."""
+        assert isinstance(self.counts, Trains)
+        words = self.counts.words(named(key, "counts"), x, d, rate, self.synapse.step)
+
+        def one(state: Any, example: tuple[Array, ...]) -> tuple[Any, None]:
+            k, *sides = example
+            return self.synapse.pulse(numbered(named(key, "pulses"), k), state, coincidences(*sides)), None
+
+        sides = (*words, x, d)
+        if x.shape[0] == 1:
+            return one(state, (jnp.zeros((), jnp.int32), *(a[0] for a in sides)))[0]
+        return lax.scan(one, state, (jnp.arange(x.shape[0]), *sides))[0]
 
     def pulses(self, state: Any) -> dict[str, Array]:
         """See `Scheme.pulses`."""

@@ -184,6 +184,8 @@ class TikiTaka(BaseScheme):
 def from_preset(kind: str, name: str) -> TikiTaka:
     """The settings of aihwkit's presets for a device by its name: fast rate, granularity and choppers.
 
+    Several pulses of one example are taken together (`Pulsed.together`).
+
     Raises:
         ValueError: for an unknown device, or a kind that aihwkit has no numbers for on it.
     """
@@ -200,7 +202,7 @@ def from_preset(kind: str, name: str) -> TikiTaka:
         "reram_es": (0.5, 1000.0, 0.02), "reram_sb": (0.5, 1000.0, 0.02), "capacitor": (0.1, 1000.0, 0.01),
         "ecram": (0.1, 750.0, 0.005), "ecram_mo": (0.1, 500.0, 0.005), "idealized": (0.1, 500.0, 0.005),
     }  # fmt: skip
-    device = Single(get(name))
+    device = Single(replace(get(name), together=True))
     if kind == "agad" and name in agad:
         rate, granularity, chop = agad[name]
         return TikiTaka("agad", device, device, rate, granularity, chop=chop)

@@ -90,7 +90,7 @@ class Trains:
             bits = (uniform(named(key, name), (self.longest, *p.shape)) < p) & (slot < slots)
             return jnp.sum(bits.astype(jnp.uint32) << slot.astype(jnp.uint32), axis=0, dtype=jnp.uint32)
 
-        return word("rows", p), word("columns", q)
+        return lax.optimization_barrier((word("rows", p), word("columns", q)))  # drawn once, used by every cell
 
     def count(self, key: Array, x: Array, d: Array, rate: Scalar, step: Scalar) -> Array:
         """See `Counts.count`."""

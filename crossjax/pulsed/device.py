@@ -74,6 +74,8 @@ class Pulsed:
         reference_spread: among devices.
         at_symmetry: the reference is at each device's symmetry point, besides, where steps up and down are equal.
         faults: share of devices that do not move: stuck anywhere between ``low`` and ``high``.
+        together: several pulses of one update are one step of the midpoint rule, their noise grown by the root of
+            their number: faster by that number, and off by the third order of what they move. Not for tables.
     """
 
     law: Steps = ConstantStep()
@@ -101,6 +103,7 @@ class Pulsed:
     reference_spread: float | None = None
     at_symmetry: bool = static(default=False)
     faults: float | None = None
+    together: bool = static(default=False)
 
     def _check(self) -> None:
         check_range(self, "step", low=0, strict=True)
@@ -112,6 +115,8 @@ class Pulsed:
             check_range(self, name, low=0)
         check_range(self, "lifetime", low=1)
         check_range(self, "faults", low=0, high=1)
+        if self.together and self.law.noisy:
+            raise ValueError(f"Pulsed.together needs a mean step, and {type(self.law).__name__} is a table of draws")
 
     # ---------------------------------------------------------------------------------------------- drawn once
 
@@ -199,6 +204,9 @@ class Pulsed:
             x = self.taken(key, state, n, size.astype(state.x.dtype))
         elif most == 1:
             x = self._stepped(key, state, up, hit)
+        elif self.together:
+            half = replace(state, x=self._stepped(None, state, up, hit, 0.5 * size))
+            x = self._stepped(key, state, up, hit, 1.0 * size, half.x)
         else:
             left = jnp.max(size)
 
@@ -221,21 +229,41 @@ class Pulsed:
             moved = moved + self.noise * jnp.sqrt(size) * step * normal(named(key, "pulse"), state.x.shape)
         return clip_inside(state.x + moved, state.low, state.high)
 
-    def _stepped(self, key: Array, state: PulsedState, up: Array | None, hit: Array) -> Array:
-        """Conductances after one pulse on the devices ``hit``, up or down; None: all up."""
-        x, ends = state.x, (state.own, state.low, state.high)
-        factor, own = self.law.up(key, x, *ends), state.up
+    def _stepped(
+        self,
+        key: Array | None,
+        state: PulsedState,
+        up: Array | None,
+        hit: Array,
+        size: Array | None = None,
+        at: Array | None = None,
+    ) -> Array:
+        """Conductances after a pulse on the devices ``hit``.
+
+        Args:
+            key: of its noise; None: without.
+            state: the devices.
+            up: up or down; None: all up.
+            hit: those that get it.
+            size: so many pulses, as large as the first; None: one.
+            at: where the size of a step is looked up; None: where the devices are.
+        """
+        x, ends = state.x if at is None else at, (state.own, state.low, state.high)
+        draw = jnp.zeros(2, jnp.uint32) if key is None else key
+        factor, own = self.law.up(draw, x, *ends), state.up
         if up is not None:
-            factor = jnp.where(up, factor, self.law.down(key, x, *ends))
+            factor = jnp.where(up, factor, self.law.down(draw, x, *ends))
             own = jnp.where(up, own, -state.down)
         moved = factor * own
-        if self.noise is not None:
+        step = moved if size is None else size * moved
+        if self.noise is not None and key is not None:
             scale = jnp.abs(own) if self.additive else jnp.abs(moved)
             if self.noise_floor is not None or self.noise_slope is not None:
                 scale = scale + (0.0 if self.noise_floor is None else self.noise_floor)
                 scale = scale + (0.0 if self.noise_slope is None else self.noise_slope * jnp.abs(x))
-            moved = moved + self.noise * scale * normal(named(key, "pulse"), x.shape)
-        return jnp.where(hit, clip_inside(x + moved, state.low, state.high), x)
+            scale = scale if size is None else jnp.sqrt(size) * scale
+            step = step + self.noise * scale * normal(named(key, "pulse"), x.shape)
+        return jnp.where(hit, clip_inside(state.x + step, state.low, state.high), state.x)
 
     def drive(self, state: PulsedState, n: Array) -> PulsedState:
         """The devices moved by ``n`` mean steps, any real number: expected values, differentiable.
