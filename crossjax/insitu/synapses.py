@@ -134,7 +134,7 @@ class Against:
 
     Attributes:
         device: with bounds such as 0 and 1; references are of the same kind.
-        shared: one reference for all.
+        shared: one reference for all, chosen among those that work.
         middle: where the references are put, a fraction of the range.
     """
 
@@ -163,8 +163,12 @@ class Against:
         """See `Synapse.draw`: both in the middle."""
         middle = self.device.low + 2.0 * self._half * self.middle
         found = []
-        for name, size in (("devices", shape), ("reference", (1, 1) if self.shared else shape)):
-            state = self.device.draw(named(key, name), size, count=count)
+        chosen = replace(self.device, faults=None) if self.shared else self.device
+        for name, device, size in (
+            ("devices", self.device, shape),
+            ("reference", chosen, (1, 1) if self.shared else shape),
+        ):
+            state = device.draw(named(key, name), size, count=count)
             found.append(self.device.put(named(key, name), state, jnp.full(size, middle)))
         return AgainstState(*found)
 
