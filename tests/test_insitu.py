@@ -65,6 +65,9 @@ def test_totals_are_sums_of_counts():
     wanted = rate / step * np.asarray(x.T @ d)
     found = jax.vmap(lambda k: insitu.Trains().total(k, x, d, rate, step))(jax.random.split(KEY, 300)).mean(0)
     np.testing.assert_allclose(found, wanted, atol=3.0)
+    dithered = jax.vmap(lambda k: insitu.Dithered().total(k, x, d, rate, step))(jax.random.split(KEY, 300))
+    np.testing.assert_allclose(dithered.mean(0), wanted, atol=0.15)
+    assert np.all(np.abs(np.asarray(dithered) - wanted) < 1)
     np.testing.assert_allclose(insitu.Expected().total(KEY, x, d, rate, step), wanted, rtol=1e-5)
     for counts in (insitu.Rounded(), insitu.MeanCount(), insitu.Implicit()):
         one = sum(counts.count(KEY, a, b, rate, step) for a, b in zip(x, d, strict=True))

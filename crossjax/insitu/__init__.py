@@ -6,10 +6,10 @@ from crossjax.insitu.schemes import BaseScheme, PulsedSGD, Scheme
 from crossjax.insitu.significance import Levels, Significance, Tuned, Upper
 from crossjax.insitu.synapses import Against, OneSided, Single, Synapse
 from crossjax.insitu.tiki_taka import TikiTaka, from_preset
-from crossjax.insitu.trains import Counts, Expected, Implicit, MeanCount, Rounded, Trains
+from crossjax.insitu.trains import Counts, Dithered, Expected, Implicit, MeanCount, Rounded, Trains
 
 __all__ = [
-    "Against", "BaseScheme", "Counts", "Expected", "Implicit", "Levels", "MeanCount", "MixedPrecision", "OneSided",
-    "PulsedSGD", "Rounded", "Scheme", "Sides", "Significance", "Single", "Synapse", "Tape", "TikiTaka", "Trains",
-    "Tuned", "Upper", "from_preset", "product", "rider",
+    "Against", "BaseScheme", "Counts", "Dithered", "Expected", "Implicit", "Levels", "MeanCount", "MixedPrecision",
+    "OneSided", "PulsedSGD", "Rounded", "Scheme", "Sides", "Significance", "Single", "Synapse", "Tape", "TikiTaka",
+    "Trains", "Tuned", "Upper", "from_preset", "product", "rider",
 ]  # fmt: skip

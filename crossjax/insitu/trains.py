@@ -3,6 +3,7 @@
 The wanted change is rate · x_i · d_j, a pulse moves a weight by ``step``, and the mean count is rate · x_i d_j / step.
 
 * `Trains`      : stochastic pulse trains, coincidences counted by the cells, which SHARE the trains of their lines;
+* `Dithered`    : the mean count of a batch, rounded at random;
 * `Rounded`     : the nearest whole number for every cell, as a digital controller sends it;
 * `MeanCount`   : whole pulses on every line, their product over the length rounded;
 * `Implicit`    : the mean count of the trains, rounded;
@@ -153,6 +154,25 @@ class Rounded(_Single):
         """See `Counts.count`."""
         n = jnp.round((rate / step * x)[:, None] * d[None, :])
         return (n if self.most is None else jnp.clip(n, -self.most, self.most)).astype(jnp.int32)
+
+
+@spec
+class Dithered:
+    """The mean count rounded up or down at random so that it is right on average: one draw a cell, of a whole batch.
+
+    What a digital controller can send: net counts of examples or positions, with one random number for each weight.
+    """
+
+    real = False
+
+    def count(self, key: Array, x: Array, d: Array, rate: Scalar, step: Scalar) -> Array:
+        """See `Counts.count`."""
+        return self.total(key, x[None], d[None], rate, step)
+
+    def total(self, key: Array, x: Array, d: Array, rate: Scalar, step: Scalar) -> Array:
+        """See `Counts.total`."""
+        wanted = rate / step * (x.T @ d)
+        return jnp.floor(wanted + uniform(named(key, "dither"), wanted.shape)).astype(jnp.int32)
 
 
 @spec

@@ -24,7 +24,7 @@ from crossjax.papers.options import Options as CommonOptions
 from crossjax.pulsed import LinearStep, Pulsed
 
 BITS, GAP = 6, 0.4
-RATE, SCALE = 0.02, 0.5
+RATE, SCALE = 0.1, 0.5
 SLOPE, ASYMMETRY, LEAK, SPREAD = 0.3, 0.1, 1e5, 0.1  # κ, u, τ in examples, σ of a high level, in steps
 
 
@@ -52,7 +52,7 @@ class Preset:
 
 
 PRESETS = {
-    "quick": Preset(20_000, 3, 200, 1, (3, 4, 5), (2000,), (0.5,)),
+    "quick": Preset(10_000, 4, 200, 1, (3, 4, 5), (2000,), (0.5,)),
     "paper": Preset(60_000, 10, 1000, 5, (2, 3, 4, 5), (100, 10_000), (0.0, 0.25, 0.5)),
 }
 
@@ -73,7 +73,7 @@ class Options(CommonOptions):
     images: int | None = None
     epochs: int | None = None
     seeds: int | None = None
-    minibatch: int = 8
+    minibatch: int = 10
 
 
 def hybrid(high: int, transfer: int, *, spread: float = SPREAD, ideal: bool = False) -> nn.Learning:
@@ -82,7 +82,7 @@ def hybrid(high: int, transfer: int, *, spread: float = SPREAD, ideal: bool = Fa
     ``ideal``: the same bits without nonlinearity, asymmetry, leak and spread.
     """
     low = BITS - high
-    steps = 2.0 * 2**low  # of half a high level each way: ±1 is ±2 levels
+    steps = 4.0 * 2**low  # ±1 is ±2 high levels, of 2^low steps each
     law = LinearStep(0.0 if ideal else SLOPE, 0.0 if ideal else SLOPE)
     device = Pulsed(
         law, step=2.0 / steps, asymmetry=0.0 if ideal else ASYMMETRY, noise=0.0 if ideal else 0.3,
@@ -90,7 +90,7 @@ def hybrid(high: int, transfer: int, *, spread: float = SPREAD, ideal: bool = Fa
     )  # fmt: skip
     upper = insitu.Levels(high, noise=0.0 if ideal else spread)
     scheme = insitu.Significance(
-        upper, insitu.Single(device), 2.0 ** (high - 1) / 2.0, transfer, False, insitu.Trains(), "subtract"
+        upper, insitu.Single(device), 2.0 ** (high - 1) / 2.0, transfer, False, insitu.Dithered(), "subtract"
     )
     return nn.Learning(scheme, scale=SCALE)
 

@@ -66,17 +66,20 @@ class Trained:
         chips, _ = nn.program(named(key, "devices"), analog, ranges="keep", report=None)
         return nn.read(named(key, "read"), chips)
 
-    def course(self, key: Array, learning: nn.Learning, epochs: int, *, counted: bool = False) -> dict[str, Array]:
+    def course(
+        self, key: Array, learning: nn.Learning, epochs: int, data: Any = None, *, counted: bool = False
+    ) -> dict[str, Array]:
         """One run: accuracies (epochs,), with the pulses of every kind of device where they are counted."""
+        data, test = data or self.data
         found = training.course(
-            named(key, "run"), self.on_chip(key, learning), self.data[0], self.step, epochs=epochs, test=self.data[1]
+            named(key, "run"), self.on_chip(key, learning), data, self.step, epochs=epochs, test=test
         )
         result = {"test": found.test, "train": found.accuracy}
         if hasattr(learning.scheme, "trained"):  # what remains without the less significant part
             alone = nnx.clone(found.model)
             for _, op in learners(alone):
                 op.put(_remembering(op.tile.get_value()))
-            result["remembered"] = training.judge(nn.read(key, alone), *self.data[1])
+            result["remembered"] = training.judge(nn.read(key, alone), *test)
         if counted:
             result |= {f"pulses {kind}": part for kind, part in _spent(nn.pulses(found.model)).items()}
         return result
@@ -99,12 +102,15 @@ class Trained:
         each = jax.tree.map(lambda a: jnp.asarray(a)[pairs[0]], variants), split(key, seeds)[pairs[1]]
         structure = (jax.tree.structure(variants), epochs, counted)
         if structure not in self._programs:
-            self._programs[structure] = jax.jit(
-                lambda each: stream(
-                    lambda v: self.course(v[1], v[0], epochs, counted=counted), each, batch=min(batch, count * seeds)
-                )
-            )
-        found = self._programs[structure](each)
+            size = min(batch, count * seeds)
+
+            def all_runs(
+                each: Any, data: Any
+            ) -> Any:  # data as an argument: a constant would be folded into the program
+                return stream(lambda v: self.course(v[1], v[0], epochs, data, counted=counted), each, batch=size)
+
+            self._programs[structure] = jax.jit(all_runs)
+        found = self._programs[structure](each, self.data)
         return {name: np.asarray(a).reshape(count, seeds, *a.shape[1:]) for name, a in found.items()}
 
 
