@@ -25,7 +25,7 @@ from crossjax.pulsed import LinearStep, Pulsed
 
 BITS, GAP = 6, 0.4
 RATE, SCALE = 0.1, 0.5
-SLOPE, ASYMMETRY, LEAK, SPREAD = 0.3, 0.1, 1e5, 0.1  # κ, u, τ in examples, σ of a high level, in steps
+SLOPE, ASYMMETRY, LEAK, SPREAD = 0.2, 0.05, 1e5, 0.05  # κ, u, τ in examples, σ of a high level, in steps
 
 
 @dataclasses.dataclass(frozen=True)
