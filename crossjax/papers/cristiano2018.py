@@ -24,7 +24,7 @@ from crossjax.papers.options import Options as CommonOptions
 from crossjax.pulsed import JumpingStep, Pulsed
 
 SIZES = (528, 250, 125, 10)
-FITTED = {"steps": 100.0, "jump": 0.43, "saturation": 0.9}  # at which a pair alone lands at Burr's 82 to 83 %
+FITTED = {"steps": 100.0, "jump": 0.41, "saturation": 0.9}  # at which a pair alone lands at Burr's 82 to 83 %
 LINEAR = 1000.0  # steps of the less significant device
 RATE, DECAY = 0.02, 0.6  # of every epoch, for 5 epochs; more epochs decay as much in all
 

@@ -250,10 +250,10 @@ class Pulsed:
         """
         x, ends = state.x if at is None else at, (state.own, state.low, state.high)
         draw = jnp.zeros(2, jnp.uint32) if key is None else key
-        factor, own = self.law.up(draw, x, *ends), state.up
-        if up is not None:
-            factor = jnp.where(up, factor, self.law.down(draw, x, *ends))
-            own = jnp.where(up, own, -state.down)
+        if up is None:
+            factor, own = self.law.up(draw, x, *ends), state.up
+        else:
+            factor, own = self.law.either(draw, x, up, *ends), jnp.where(up, state.up, -state.down)
         moved = factor * own
         step = moved if size is None else size * moved
         if self.noise is not None and key is not None:

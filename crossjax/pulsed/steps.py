@@ -46,12 +46,20 @@ class Steps(Protocol):
         """Steps down, in units of a device's own step down; > 0 moves down."""
         ...
 
+    def either(self, key: Array, x: Array, up: Array, own: Any, low: Array, high: Array) -> Array:
+        """Steps up where ``up``, else down."""
+        ...
+
 
 class MeanSteps:
     """What responses that are means, and need nothing of their own, have in common."""
 
     steady = False
     noisy = False
+
+    def either(self: Any, key: Array, x: Array, up: Array, own: Any, low: Array, high: Array) -> Array:
+        """See `Steps.either`: both, and the one that is asked for."""
+        return jnp.where(up, self.up(key, x, own, low, high), self.down(key, x, own, low, high))
 
     def draw(self, key: Array, shape: tuple[int, ...]) -> Any:
         """See `Steps.draw`: nothing."""
@@ -138,6 +146,11 @@ class ExpStep(MeanSteps):
 
     def _at(self, x: Array, low: Array, high: Array) -> Array:
         return 2.0 * self.a * x / (high - low) + self.b
+
+    def either(self, key: Array, x: Array, up: Array, own: None, low: Array, high: Array) -> Array:
+        """See `Steps.either`: one exponential."""
+        power = jnp.where(up, self.gamma_up, -self.gamma_down) * self._at(x, low, high)
+        return jnp.maximum(1.0 - jnp.where(up, self.a_up, self.a_down) * jnp.exp(power), 0.0)
 
     def up(self, key: Array, x: Array, own: None, low: Array, high: Array) -> Array:
         """See `Steps.up`."""

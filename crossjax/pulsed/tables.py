@@ -59,6 +59,10 @@ class JumpTable:
         """See `Steps.draw`: nothing."""
         return None
 
+    def either(self, key: Array, x: Array, up: Array, own: None, low: Array, high: Array) -> Array:
+        """See `Steps.either`: a draw."""
+        return jnp.where(up, self.up(key, x, own, low, high), self.down(key, x, own, low, high))
+
     def up(self, key: Array, x: Array, own: None, low: Array, high: Array) -> Array:
         """See `Steps.up`: a draw."""
         return _sample(named(key, "jump"), self.up_quantiles, (x - low) / (high - low))
