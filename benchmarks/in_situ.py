@@ -3,13 +3,14 @@
 256 × 256 devices, 32 examples one after the other by stochastic trains, x and δ Gaussian, the same vectors and rate
 for both simulators; aihwkit where it is installed, with as many threads as there are cores. Floors: the plain product
 of the batch, and one normal draw for every device that a pulse touches. Besides: the net counts of a batch in one
-update, and 1 to 64 arrays at once.
+update, and 1 to 64 arrays.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import json
 import os
 import statistics
@@ -26,7 +27,8 @@ from crossjax import insitu, pulsed, report
 from crossjax._pytree import replace
 from crossjax._random import normal
 
-N, BATCH, RATE, DELTA = 256, 32, 0.01, 0.1
+N, BATCH, DELTA = 256, 32, 0.1
+RATES = (0.01, 0.001)  # many pulses an update, and few
 PEERS = {"constant step": "GokmenVlasovPreset", "PCM pair": "PCMPreset", "ReRAM, exponential": "ReRamESPreset",
          "Tiki-Taka v2, ReRAM": "TTv2ReRamESPreset"}  # fmt: skip
 
@@ -49,18 +51,22 @@ def vectors(batch: int = BATCH) -> tuple[np.ndarray, np.ndarray]:
     return rng.normal(size=(batch, N)).astype(np.float32), DELTA * rng.normal(size=(batch, N)).astype(np.float32)
 
 
-def ours(scheme: Any, arrays: int = 1) -> tuple[Callable[[], Any], float]:
-    """An update of so many arrays at once, and the share of devices that an example touches."""
+def ours(scheme: Any, rate: float, arrays: int = 1) -> tuple[Callable[[], Any], float]:
+    """An update of arrays, one after the other in one program, and the share of devices that an example touches."""
     x, d = map(jnp.asarray, vectors())
     keys = jax.random.split(jax.random.key(0), arrays)
     begin = jax.vmap(lambda k: scheme.start(k, 0.2 * normal(k, (N, N))))(keys)
-    update = jax.jit(jax.vmap(scheme.update, (0, 0, None, None, None, None)))
+
+    @jax.jit
+    def update(keys: Any, states: Any, x: Any, d: Any, rate: Any, n: Any) -> Any:
+        return jax.lax.map(lambda one: scheme.update(*one, x, d, rate, n), (keys, states))
+
     step = scheme.synapse.step if isinstance(scheme, insitu.PulsedSGD) else scheme.fast.step
-    count = insitu.Trains().count(keys[0], x[0], d[0], RATE, step)
-    return lambda: jax.block_until_ready(update(keys, begin, x, d, RATE, jnp.asarray(0))), float(jnp.mean(count != 0))
+    count = insitu.Trains().count(keys[0], x[0], d[0], rate, step)
+    return lambda: jax.block_until_ready(update(keys, begin, x, d, rate, jnp.asarray(0))), float(jnp.mean(count != 0))
 
 
-def theirs(preset: str) -> Callable[[], Any]:
+def theirs(preset: str, rate: float) -> Callable[[], Any]:
     """The same update by aihwkit."""
     import torch  # pyright: ignore[reportMissingImports]
     from aihwkit.simulator import presets  # pyright: ignore[reportMissingImports]
@@ -68,7 +74,7 @@ def theirs(preset: str) -> Callable[[], Any]:
 
     torch.set_num_threads(os.cpu_count() or 1)
     tile = AnalogTile(N, N, getattr(presets, preset)())
-    tile.set_learning_rate(RATE)
+    tile.set_learning_rate(rate)
     tile.set_weights(0.2 * torch.randn(N, N))
     x, d = (torch.from_numpy(a) for a in vectors())
     return lambda: tile.update(x, d)
@@ -95,18 +101,18 @@ def main() -> None:
     x, d = map(jnp.asarray, vectors())
     product = jax.jit(lambda x, d: x.T @ d)
     rows = []
-    for name, scheme in schemes().items():
-        update, touched = ours(scheme)
+    for rate, (name, scheme) in itertools.product(RATES, schemes().items()):
+        update, touched = ours(scheme, rate)
         draws = int(touched * N * N * BATCH)
         noise = jax.jit(lambda k, draws=draws: normal(k, (max(draws, 1),)).sum())
         calls = {"ours": update, "product": lambda: jax.block_until_ready(product(x, d)),
                  "floor": lambda noise=noise: jax.block_until_ready(noise(jax.random.key(0)))}  # fmt: skip
         if importlib.util.find_spec("aihwkit") and name in PEERS:
-            calls["aihwkit"] = theirs(PEERS[name])
-        rows.append({"work": name, "touched": touched, **milliseconds(calls)})
+            calls["aihwkit"] = theirs(PEERS[name], rate)
+        rows.append({"work": name, "rate": rate, "touched": touched, **milliseconds(calls)})
     for arrays in (1, 8, 64):
-        update, _ = ours(schemes()["constant step"], arrays)
-        rows.append({"work": f"constant step, {arrays} arrays at once", **milliseconds({"ours": update}, 7)})
+        update, _ = ours(schemes()["constant step"], RATES[0], arrays)
+        rows.append({"work": f"constant step, {arrays} arrays", **milliseconds({"ours": update}, 7)})
     for row in rows:
         print("  ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{v:42}" for k, v in row.items()))
     if chosen.out:

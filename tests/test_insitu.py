@@ -8,7 +8,8 @@ from flax import nnx
 
 import crossjax as cx
 from crossjax import insitu, pulsed, replace, training
-from crossjax._random import named
+from crossjax._random import named, numbered
+from crossjax.insitu import at_once
 from crossjax.insitu.mixed_precision import binned, binomial
 from crossjax.insitu.trains import coincidences
 
@@ -164,22 +165,39 @@ def test_a_batch_in_sequence_is_its_examples_and_a_batch_of_positions_is_their_s
     np.testing.assert_allclose(summed.x, jnp.clip(state.x + 0.01 * total, -1, 1), atol=1e-6)
 
 
-def test_a_batch_by_trains_is_its_examples_one_after_the_other():
-    device = pulsed.Pulsed(step=0.02, step_spread=0.2, high_spread=0.3, low_spread=0.3, asymmetry=0.1)
+@pytest.mark.parametrize("bound", [1.0, 0.05], ids=["a few at their bounds", "nearly all"])
+def test_constant_steps_taken_at_once_are_those_of_the_sequence(bound):
+    device = pulsed.Pulsed(step=0.02, low=-bound, high=bound, step_spread=0.2, high_spread=0.3, low_spread=0.3)
     x = jax.random.normal(KEY, (40, 30))
     d = jax.random.normal(jax.random.key(1), (40, 20))
-    scheme = insitu.PulsedSGD(insitu.Single(device))
-    state = scheme.start(KEY, jnp.zeros((30, 20)), count=True)
-    found = jax.jit(scheme.update)(KEY, state, x, d, 0.05, 0)
-    rows, columns = scheme.counts.words(named(KEY, "counts"), x, d, 0.05, 0.02)
+    trains, state = insitu.Trains(), device.draw(KEY, (30, 20), count=True)
+    found = jax.jit(at_once.updated)(KEY, device, state, trains, x, d, 0.03)
     wanted, pulses = state.x, 0
-    for k in range(40):
-        n = coincidences(rows[k], columns[k], x[k], d[k])
-        moved = wanted + jnp.where(n > 0, n * state.up, n * state.down)
-        wanted, pulses = jnp.clip(moved, state.low, state.high), pulses + jnp.abs(n)
+    for begin in (0, 32):
+        part = slice(begin, begin + 32)
+        rows, columns = trains.words(named(numbered(KEY, begin), "counts"), x[part], d[part], 0.03, 0.02)
+        for k in range(rows.shape[0]):
+            n = coincidences(rows[k], columns[k], x[part][k], d[part][k])
+            moved = wanted + jnp.where(n > 0, n * state.up, n * state.down)
+            wanted, pulses = jnp.clip(moved, state.low, state.high), pulses + jnp.abs(n)
     np.testing.assert_allclose(found.x, wanted, atol=2e-6)
     np.testing.assert_array_equal(found.pulses, pulses)
-    assert np.mean(np.asarray((wanted == state.low) | (wanted == state.high))) > 0.01
+    stopped = np.mean(np.asarray((wanted == state.low) | (wanted == state.high)))
+    assert 0 < stopped < 1 / 30 if bound == 1.0 else stopped > 1 / 4
+
+
+def test_a_batch_by_trains_is_its_examples_one_after_the_other():
+    device = pulsed.Pulsed(pulsed.LinearStep(0.5, 0.2), step=0.02, step_spread=0.2, asymmetry=0.1)
+    x = jax.random.normal(KEY, (6, 30))
+    d = jax.random.normal(jax.random.key(1), (6, 20))
+    scheme = insitu.PulsedSGD(insitu.Single(device))
+    state = one = scheme.start(KEY, jnp.zeros((30, 20)), count=True)
+    found = jax.jit(scheme.update)(KEY, state, x, d, 0.05, 0)
+    rows, columns = scheme.counts.words(named(KEY, "counts"), x, d, 0.05, 0.02)
+    for k in range(6):
+        one = scheme.synapse.pulse(KEY, one, coincidences(rows[k], columns[k], x[k], d[k]))
+    np.testing.assert_allclose(found.x, one.x, atol=2e-6)
+    np.testing.assert_array_equal(found.pulses, one.pulses)
 
 
 @pytest.mark.parametrize("name", ["reram_es", "ecram"])

@@ -17,6 +17,7 @@ from jax import Array, lax
 
 from crossjax._pytree import check_choice, check_count, spec, static
 from crossjax._random import named, numbered
+from crossjax.insitu import at_once
 from crossjax.insitu.synapses import Single, Synapse
 from crossjax.insitu.trains import Counts, Trains, coincidences, of_example
 
@@ -155,6 +156,9 @@ class PulsedSGD(BaseScheme):
         if self.batch == "sum":
             counts = of_example(self.counts, named(key, "counts"), x, d, rate, step)
             state = moved(key, synapse, state, self.counts, counts)
+        elif x.shape[0] > 1 and isinstance(synapse, Single) and at_once.fits(synapse.device, self.counts, x):
+            assert isinstance(self.counts, Trains)
+            state = at_once.updated(named(key, "batch"), synapse.device, state, self.counts, x, d, rate)
         elif isinstance(self.counts, Trains) and x.ndim == 2:
             state = self._by_trains(key, state, x, d, rate)
         else:
