@@ -12,13 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import Array
+from jax.sharding import PartitionSpec as P
 
 from crossjax import nn, training
 from crossjax._random import named, split
 from crossjax.images import Images, mnist
 from crossjax.nn.convert import Rule
 from crossjax.nn.learning import learners
-from crossjax.population import stream
+from crossjax.population import divided, shared, streamed
 from crossjax.report import Run
 
 Data = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -100,16 +101,19 @@ class Trained:
         count = jax.tree.leaves(variants)[0].shape[0]
         pairs = [np.repeat(np.arange(count), seeds), np.tile(np.arange(seeds), count)]
         each = jax.tree.map(lambda a: jnp.asarray(a)[pairs[0]], variants), split(key, seeds)[pairs[1]]
-        structure = (jax.tree.structure(variants), epochs, counted)
+        structure = (jax.tree.structure(variants), count * seeds, epochs, counted)
         if structure not in self._programs:
             size = min(batch, count * seeds)
 
             def all_runs(
                 each: Any, data: Any
-            ) -> Any:  # data as an argument: a constant would be folded into the program
-                return stream(lambda v: self.course(v[1], v[0], epochs, data, counted=counted), each, batch=size)
+            ) -> Any:  # data is an argument: a constant would be folded into the program
+                return streamed(lambda v: self.course(v[1], v[0], epochs, data, counted=counted), each, size)
 
-            self._programs[structure] = jax.jit(all_runs)
+            mesh = divided(count * seeds, each)
+            every, whole = P("chips"), P()
+            program = jax.jit(all_runs) if mesh is None else shared(all_runs, mesh, every, (every, whole))
+            self._programs[structure] = program
         found = self._programs[structure](each, self.data)
         return {name: np.asarray(a).reshape(count, seeds, *a.shape[1:]) for name, a in found.items()}
 
