@@ -4,7 +4,8 @@ After Fig. 4 of Rasch et al., Nat. Commun. 15:7133 (2024), of which the caption 
 converged weights from their target, against the spread σ_r of the references of the fast array and the number of
 states of its devices, for plain pulsed SGD, Tiki-Taka v2, chopped v2 and AGAD. The task is ours: a linear layer of
 8 × 32 weights, Gaussian inputs, errors with noise, 20,000 examples, three seeds; soft bounds; the slow array has 1,000
-states. Rates are those of aihwkit's presets for ReRAM; SGD updates the devices of the fast array themselves.
+states. Rates and choppers are ours, the same for the three versions; SGD updates the devices of the fast array
+themselves.
 """
 
 from __future__ import annotations
@@ -33,10 +34,7 @@ def scheme(kind: str, offset: Any, states: Any) -> Any:
     if kind == "SGD":
         return insitu.PulsedSGD(insitu.Single(fast))
     slow = pulsed.Pulsed(pulsed.soft_bounds(), step=0.002, noise=0.3, step_spread=0.3)
-    rate = {"v2": 0.5, "chopped": 0.1, "agad": 0.1}[kind]
-    return insitu.TikiTaka(
-        kind, insitu.Single(fast), insitu.Single(slow), rate, granularity=200.0, chop={"agad": 0.05}.get(kind, 0.1)
-    )
+    return insitu.TikiTaka(kind, insitu.Single(fast), insitu.Single(slow), 0.5, granularity=200.0, chop=0.1)
 
 
 def residue(kind: str, key: Array, offset: Any, states: Any) -> Array:
