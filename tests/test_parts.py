@@ -25,6 +25,12 @@ STATE = {  # what parts leave behind, and stand-ins
     "ByPulses", "Chip", "Clock", "ColumnSpread", "Density", "DeviceState", "History", "Instrument", "OwnError",
     "Problem", "Reading",
     "Reference", "SimulatedCore", "Stuck", "Sums", "Window",
+    "AgainstState", "LearningChip", "LearningReading", "LevelState", "MixedState", "PulsedState", "SignificanceState",
+    "TikiTakaState",
+}  # fmt: skip
+LEARNING = {  # what sends whole pulses, and what is made of it: tests of its own (test_insitu)
+    "Dithered", "Expected", "Implicit", "Learning", "Levels", "MeanCount", "MixedPrecision", "PulsedSGD", "Rounded",
+    "Sides", "Significance", "TikiTaka", "Trains", "Tuned",
 }  # fmt: skip
 
 
@@ -61,6 +67,7 @@ def parts():
         "Device": cx.devices.pcm(),
         "Faults": cx.Faults(low=0.3),
         "GDP": cx.GDP(iterations=2, batch=8),
+        "JumpTable": cx.pulsed.JumpTable(*2 * [np.linspace([0.5, 1.0], [1.0, 3.0], 4).T], 0.1),
         "Iterative": cx.Iterative(iterations=2, reads=1),
         "MeltQuench": cx.devices.MeltQuench(error=None),
         "Rewrite": cx.devices.Rewrite(error=None),
@@ -74,7 +81,7 @@ def parts():
     }
     made = {}
     for name, cls in classes().items():
-        if name in STATE:
+        if name in STATE | LEARNING:
             continue
         made[name] = given.get(name) or known.get(name) or cls()
     return made
@@ -90,6 +97,12 @@ def apply(name, part, x):
     """What a part makes of numbers (2, 3): every kind once."""
     positive, device = jnp.abs(x), cx.Device(g_max=25.0)
     g = 25.0 * positive
+    if hasattr(part, "steady"):  # the response of a pulsed device
+        ends = part.draw(KEY, x.shape), -jnp.ones(x.shape), jnp.ones(x.shape)
+        return part.up(KEY, 0.6 * x, *ends) + part.down(KEY, 0.6 * x, *ends)
+    if hasattr(part, "put"):  # pulsed devices, and weights of them
+        state = part.drive(part.put(KEY, part.draw(KEY, x.shape), 0.3 * x), 7.0 * x)
+        return part.value(state)
     if hasattr(part, "typical"):  # drift
         return part.apply(g, part.draw(KEY, positive), part.logarithm(1e3), 25.0)
     if hasattr(part, "growth"):
