@@ -71,7 +71,10 @@ def test_an_existing_report_is_not_overwritten(quickstart):
     assert (out / "result.json").read_bytes() == before
 
 
-@pytest.mark.parametrize("method", ["gdp", "iterative", "one-shot"])
+@pytest.mark.parametrize(
+    "method",
+    ["gdp", *(pytest.param(m, marks=pytest.mark.thorough) for m in ("iterative", "one-shot"))],
+)
 @pytest.mark.slow
 def test_program_writes_errors_of_every_matrix(tmp_path, method):
     rng = np.random.default_rng(0)

@@ -49,7 +49,7 @@ def floor(w, tile, chips=16):
     return np.median(compare(w, cx.replace(tile, **{"adc.gain": None}), {"exact": cx.Exact()}, chips=chips)["exact"][0])
 
 
-@pytest.mark.parametrize("name, chips", [("gaussian", 4), ("resnet20", 2)])
+@pytest.mark.parametrize("name, chips", [("gaussian", 4), pytest.param("resnet20", 2, marks=pytest.mark.thorough)])
 def test_gdp_beats_iterative_on_every_chip_with_one_set_of_hyper_parameters(name, chips):
     """Both at their best: calibrated range, verify reads that are fine enough, 1/f noise while programming.
 

@@ -79,7 +79,7 @@ def _sample(key: Array, quantiles: Array, place: Array) -> Array:
     row = jnp.clip(jnp.floor(at), 0, rows - 2).astype(jnp.int32)
     column = jnp.clip(uniform(key, place.shape) * columns - 0.5, 0.0, columns - 1.0)
     left = jnp.clip(jnp.floor(column), 0, columns - 2).astype(jnp.int32)
-    flat, first = quantiles.reshape(-1), row * columns + left
+    flat, first = jnp.asarray(quantiles).reshape(-1), row * columns + left
     part = column - left
     below = flat[first] * (1.0 - part) + flat[first + 1] * part
     above = flat[first + columns] * (1.0 - part) + flat[first + columns + 1] * part
