@@ -231,6 +231,16 @@ def test_a_jump_table_has_its_distribution_at_every_decile():
             assert jumps.std() == pytest.approx(wanted_sd, rel=0.05)
 
 
+def test_the_device_of_a_table_moves_by_its_jumps():
+    given, g, mean, sd = gaussian_table()
+    table = pulsed.from_cdf(**given)
+    device = pulsed.from_table(table)
+    state = device.put(KEY, device.draw(KEY, (20_000,)), jnp.full(20_000, 0.5))
+    jumps = np.asarray(device.pulse(KEY, state, jnp.ones(20_000, int)).x - 0.5) * table.span
+    assert jumps.mean() == pytest.approx(np.interp(17.5, g, mean), rel=0.02)
+    assert jumps.std() == pytest.approx(np.interp(17.5, g, sd), rel=0.05)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

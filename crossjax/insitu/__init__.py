@@ -1,7 +1,7 @@
 """Training on the chip: pulse trains, weights of pulsed devices, schemes of updating them, and both products."""
 
 from crossjax.insitu.mixed_precision import MixedPrecision
-from crossjax.insitu.product import Sides, Tape, product, rider
+from crossjax.insitu.product import Sides, Tape, product, training_periphery
 from crossjax.insitu.schemes import BaseScheme, PulsedSGD, Scheme
 from crossjax.insitu.significance import Levels, Significance, Tuned, Upper
 from crossjax.insitu.synapses import Against, OneSided, Single, Synapse
@@ -11,5 +11,5 @@ from crossjax.insitu.trains import Counts, Dithered, Expected, Implicit, MeanCou
 __all__ = [
     "Against", "BaseScheme", "Counts", "Dithered", "Expected", "Implicit", "Levels", "MeanCount", "MixedPrecision",
     "OneSided", "PulsedSGD", "Rounded", "Scheme", "Sides", "Significance", "Single", "Synapse", "Tape", "TikiTaka",
-    "Trains", "Tuned", "Upper", "from_preset", "product", "rider",
+    "Trains", "Tuned", "Upper", "from_preset", "product", "training_periphery",
 ]  # fmt: skip

@@ -58,7 +58,7 @@ class Sides:
         return replace(self.forward, rows=self.forward.cols, cols=self.forward.rows, dac=scaled)
 
 
-def rider() -> Sides:
+def training_periphery() -> Sides:
     """The periphery of aihwkit's training presets: 7-bit DACs, 9-bit ADCs of range 20, output noise 0.1, absmax."""
     tile = Tile(
         cell=Pairs(), dac=DAC(levels=127, scaling="absmax"), adc=ADC(levels=511, range=20.0, on_saturation="halve"),

@@ -18,7 +18,7 @@ import numpy as np
 from crossjax import insitu, nn, report, training
 from crossjax._random import named, seeded
 from crossjax.papers import in_situ_plots
-from crossjax.papers.in_situ import Trained, load, mean_se, stacked, stage
+from crossjax.papers.in_situ import Falling, Trained, load, mean_se, stacked, stage
 from crossjax.papers.in_situ_plots import pm
 from crossjax.papers.options import Options as CommonOptions
 from crossjax.pulsed import LinearStep, Pulsed
@@ -106,7 +106,7 @@ def reproduce(options: Options) -> Path:
     if min(size.images, size.epochs, size.seeds, options.minibatch) < 1:
         raise ValueError("images, epochs, seeds and minibatch must be at least 1")
     data = load(options.data, count=size.images)
-    step = training.InSitu(Falling(size.images * size.epochs), options.minibatch)
+    step = training.InSitu(Falling(RATE, size.images * size.epochs), options.minibatch)
     with report.open_run("femfet", options.out, options.inputs(size), force=options.force) as run:
         trained = Trained(lambda rngs: nn.models.LeNet5(rngs=rngs), data, step)
 
@@ -132,17 +132,6 @@ def reproduce(options: Options) -> Path:
         for s in size.spreads:
             results[f"spread {s:g}"] = measured(f"spread {s:g}", hybrid(middle, size.transfer, spread=s))
         return write(run, results, size, middle)
-
-
-@dataclasses.dataclass(frozen=True)
-class Falling:
-    """A learning rate that falls to a tenth over so many examples."""
-
-    examples: int
-
-    def __call__(self, n: Any) -> Any:
-        """After ``n`` of them."""
-        return RATE * 0.1 ** (n / self.examples)
 
 
 def write(run: report.Run, results: Mapping[str, Any], size: Preset, middle: int) -> Path:

@@ -42,6 +42,18 @@ def load(folder: Any, **how: Any) -> Data:
     return digits_of(mnist(folder), **how)
 
 
+@dataclasses.dataclass(frozen=True)
+class Falling:
+    """A learning rate that falls to a tenth over so many examples."""
+
+    rate: float
+    examples: int
+
+    def __call__(self, n: Any) -> Any:
+        """After ``n`` of them."""
+        return self.rate * 0.1 ** (n / self.examples)
+
+
 class Trained:
     """Runs of one network on one data set: accuracy of the test after every epoch, for any hardware and seed.
 

@@ -20,7 +20,7 @@ from jax import Array
 from crossjax import insitu, nn, pulsed, report, training
 from crossjax._random import named, seeded
 from crossjax.papers import in_situ_plots
-from crossjax.papers.in_situ import Data, Trained, load, stacked, stage
+from crossjax.papers.in_situ import Data, Falling, Trained, load, stacked, stage
 from crossjax.papers.in_situ_plots import pm
 from crossjax.papers.options import Options as CommonOptions
 
@@ -127,18 +127,6 @@ def measured(
         found[kind] = stage(run, f"{name} {kind}", compute)["test"].tolist()
         jax.clear_caches()
     return found
-
-
-@dataclasses.dataclass(frozen=True)
-class Falling:
-    """A learning rate that falls to a tenth over so many examples."""
-
-    rate: float
-    examples: int
-
-    def __call__(self, n: Any) -> Any:
-        """After ``n`` of them."""
-        return self.rate * 0.1 ** (n / self.examples)
 
 
 def write(run: report.Run, results: Mapping[str, Any], size: Preset) -> Path:

@@ -1,7 +1,7 @@
 """Devices as pulses see them: responses, jump tables, and presets by name."""
 
 from crossjax.pulsed.device import Pulsed, PulsedState
-from crossjax.pulsed.named import PULSED, get
+from crossjax.pulsed.named import PULSED, from_table, get
 from crossjax.pulsed.steps import (
     ConstantStep,
     ExpStep,
@@ -18,6 +18,6 @@ from crossjax.pulsed.tables import JumpTable, from_cdf, from_ramps, load_table
 
 __all__ = [
     "PULSED", "ConstantStep", "ExpStep", "JumpTable", "JumpingStep", "LinearStep", "PiecewiseStep", "PowStep",
-    "Pulsed", "PulsedState", "SaturatingStep", "Steps", "from_cdf", "from_ramps", "get", "load_table",
+    "Pulsed", "PulsedState", "SaturatingStep", "Steps", "from_cdf", "from_ramps", "from_table", "get", "load_table",
     "neurosim_curvature", "soft_bounds",
 ]  # fmt: skip

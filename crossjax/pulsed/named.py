@@ -11,6 +11,7 @@ from crossjax._kinds import door
 from crossjax._pytree import replace
 from crossjax.pulsed.device import Pulsed
 from crossjax.pulsed.steps import ExpStep, LinearStep, SaturatingStep, neurosim_curvature, soft_bounds
+from crossjax.pulsed.tables import JumpTable
 
 
 def ideal() -> Pulsed:
@@ -95,6 +96,15 @@ def _array(step: float, spread: float, high_spread: float, low_spread: float, no
         soft_bounds(), step=step, step_spread=spread, lognormal=True, asymmetry_spread=0.01, low_spread=low_spread,
         high_spread=high_spread, noise=noise, write_noise=write, reference_spread=0.05, at_symmetry=True,
     )  # fmt: skip
+
+
+@door
+def from_table(table: JumpTable) -> Pulsed:
+    """The device that a jump table was measured on, 0 to 1 over its range: the table's mean step is the device's.
+
+    `Pulsed.step` scales the jumps, so that another step than this one would be another device.
+    """
+    return Pulsed(table, step=table.mean, low=0.0, high=1.0)
 
 
 def ag_a_si() -> Pulsed:
