@@ -23,7 +23,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from crossjax import devices, images, insitu, keys, presets, pulsed, strategies, text
+from crossjax import cam, devices, features, hdc, images, insitu, keys, presets, pulsed, strategies, text
 from crossjax._checks import checks
 from crossjax._pytree import check_choice, check_count, check_order, check_range, replace, spec, static
 from crossjax.circuits import ADC, DAC, Wires, percentile_range, wires
@@ -99,13 +99,16 @@ __all__ = [
     "bit_slices",
     "build",
     "calibrate_ranges",
+    "cam",
     "check_choice",
     "check_count",
     "check_order",
     "check_range",
     "checks",
     "devices",
+    "features",
     "forget_compiled",
+    "hdc",
     "images",
     "insitu",
     "keys",

@@ -2,6 +2,7 @@
 
 from crossjax.devices.device import Device, DeviceState
 from crossjax.devices.faults import Faults
+from crossjax.devices.fefet import fefet
 from crossjax.devices.generic import ideal, noisy
 from crossjax.devices.laws import (
     Branches,
@@ -37,6 +38,6 @@ __all__ = [
     "DEVICES", "Branches", "ByPulses", "ClippedLine", "ClippedLog", "ClippedPower", "Constant", "Device",
     "DeviceState", "Drift", "Faults", "FlickerNoise", "Law", "LogRelaxation", "MeltQuench", "OwnError", "Plan",
     "Polynomial", "PowerLawDrift", "ProgrammingError", "ReadNoise", "Relative", "Rewrite", "Saturating", "SetPulses",
-    "Squared", "Stepped", "Write", "get", "hermes", "ideal", "moments", "noisy", "pcm", "pcm_pulsed", "reram_cmo",
+    "Squared", "Stepped", "Write", "fefet", "get", "hermes", "ideal", "moments", "noisy", "pcm", "pcm_pulsed", "reram_cmo",
     "reram_milo", "reram_wan", "sonos",
 ]  # fmt: skip

@@ -7,6 +7,7 @@ from functools import partial
 
 from crossjax._kinds import door
 from crossjax.devices.device import Device
+from crossjax.devices.fefet import fefet
 from crossjax.devices.generic import ideal
 from crossjax.devices.pcm import hermes, pcm, pcm_pulsed
 from crossjax.devices.reram import reram_cmo, reram_milo, reram_wan
@@ -21,6 +22,7 @@ DEVICES: dict[str, Callable[[], Device]] = {
     "reram_milo": reram_milo,
     "reram_cmo": reram_cmo,
     "sonos": sonos,
+    "fefet": fefet,
     "ideal": ideal,
 }
 

@@ -23,6 +23,7 @@ PAPERS = {
     "cristiano2018": "training on the chip with MSP and LSP",
     "nandakumar2020": "mixed-precision training",
     "femfet": "hybrid synapses of volatile and non-volatile bits",
+    "mimhd": "hyperdimensional computing in FeFET content-addressable memories",
 }
 
 

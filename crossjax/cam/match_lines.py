@@ -1,0 +1,132 @@
+"""Searches: what the match lines carry for a query, which row is nearest, which rows match."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from crossjax._checks import ensure
+from crossjax._kinds import door
+from crossjax._pytree import strong
+from crossjax._random import named, normal, uniform
+from crossjax.cam.memory import CAM, CAMChip, CAMReading, check_levels, read
+
+
+@door
+def currents(key: Array, cam: CAM, chip: CAMChip | CAMReading, queries: Array | np.ndarray) -> Array:
+    """Currents of all rows, summed over their subarrays: the distance of every row, small where it matches.
+
+    Differentiable, by queries and by what is stored: −currents / τ are the logits of a soft search.
+
+    Args:
+        key: noise of this search.
+        cam: the hardware.
+        chip: what is searched; or its `CAMReading`, for many searches.
+        queries: levels (…, cells).
+
+    Returns:
+        (…, rows), in the unit of the cell's answers.
+
+    Raises:
+        ValueError: for queries of another length, or levels that the cells do not have.
+    """
+    return jnp.sum(_lines(key, cam, chip, queries), axis=-2)
+
+
+@door
+def search(key: Array, cam: CAM, chip: CAMChip | CAMReading, queries: Array | np.ndarray) -> Array:
+    """The row (…,) that is nearest to each query (…, cells), as the memory's vote has it; arguments as in `currents`.
+
+    Rows with equally many votes: the first of them.
+    """
+    lines = _lines(key, cam, chip, queries)
+    rows = lines.shape[-1]
+    if cam.vote == "sum":
+        return _lowest(key, cam, jnp.sum(lines, axis=-2))
+    votes = _lowest(key, cam, lines)
+    return jnp.argmax(jnp.sum(jax.nn.one_hot(votes, rows, dtype=jnp.int32), axis=-2), axis=-1)
+
+
+@door
+def matches(
+    key: Array,
+    cam: CAM,
+    chip: CAMChip | CAMReading,
+    queries: Array | np.ndarray,
+    *,
+    limit: Array | float | None = None,
+) -> Array:
+    """Which rows match each query, (…, rows): on all subarrays, the current of a match line is at most ``limit``.
+
+    Args:
+        key: noise of this search.
+        cam: the hardware.
+        chip: what is searched.
+        queries: levels (…, cells).
+        limit: current of a match line. None: an exact match, the limit half way between a row whose cells all match
+            and one with a single cell at the next level. Cells that leak in a match hide it in long subarrays.
+
+    Raises:
+        ValueError: as `currents`; for a limit below 0.
+    """
+    if limit is None:
+        limit = _between(cam, min(cam.cols, chip.shape[1]))
+    ensure(lambda a: a >= 0, "limit must be ≥ 0", limit)
+    lines = _lines(key, cam, chip, queries)
+    return jnp.all(lines <= limit, axis=-2)
+
+
+def _between(cam: CAM, cells: int) -> Array:
+    """Half way between the currents of a line whose cells all match and of one that misses by one level."""
+    levels = jnp.arange(cam.levels, dtype=float)
+    pair = cam.cell.signals(levels, cam.levels), cam.cell.answers(levels, None, cam.levels)
+    table = jnp.einsum("kq,ks->qs", *pair)
+    least = jnp.min(table + jnp.where(jnp.eye(cam.levels, dtype=bool), jnp.inf, 0.0))
+    match = jnp.max(jnp.diag(table))
+    return cells * match + 0.5 * (least - match)
+
+
+def _lowest(key: Array, cam: CAM, lines: Array) -> Array:
+    """The row (…) with the least current of lines (…, rows), as far as the sense amplifiers can tell."""
+    if cam.sensing_limit is None:
+        return jnp.argmin(lines, axis=-1)
+    tied = lines <= jnp.min(lines, axis=-1, keepdims=True) + cam.sensing_limit
+    return jnp.argmax(jnp.where(tied, uniform(named(key, "ties"), lines.shape), -1.0), axis=-1)
+
+
+def _lines(key: Array, cam: CAM, chip: CAMChip | CAMReading, queries: Array | np.ndarray) -> Array:
+    """Currents of all match lines for queries (…, cells): (…, subarrays, rows)."""
+    reading = chip if isinstance(chip, CAMReading) else read(cam, chip)
+    if reading.answers.ndim != 4:
+        raise ValueError(f"a population of chips, answers {reading.answers.shape}: take jax.vmap over them")
+    queries = check_levels("queries", cam, queries)
+    if queries.ndim < 1 or queries.shape[-1] != reading.shape[1]:
+        raise ValueError(f"queries must end in the {reading.shape[1]} cells of a row, got shape {queries.shape}")
+    return _sums(key, strong(cam), reading, queries)
+
+
+BLOCK = 128
+"""Queries at a time: as many whose signals a processor's cache holds, 3 times faster than all at once."""
+
+
+@jax.jit
+def _sums(key: Array, cam: CAM, reading: CAMReading, queries: Array) -> Array:
+    flat = cam.cut(queries.reshape(-1, queries.shape[-1]))  # (batch, subarrays, cols)
+
+    def some(block: Array) -> Array:
+        signals = cam.cell.signals(block.swapaxes(0, 1), cam.levels)
+        products = [s @ a for s, a in zip(signals, reading.answers, strict=True)]  # one for every signal
+        return sum(products[1:], products[0]).swapaxes(0, 1)
+
+    batch = flat.shape[0]
+    if batch > BLOCK:
+        blocks = jnp.pad(flat, ((0, -batch % BLOCK), (0, 0), (0, 0)))
+        lines = lax.map(some, blocks.reshape(-1, BLOCK, *flat.shape[1:]))
+        lines = lines.reshape(-1, *lines.shape[2:])[:batch]
+    else:
+        lines = some(flat)
+    if cam.noise is not None:
+        lines = lines + cam.noise * normal(named(key, "match lines"), lines.shape, lines.dtype)
+    return lines.reshape(*queries.shape[:-1], *lines.shape[1:])
