@@ -23,7 +23,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from crossjax import cam, devices, features, hdc, images, insitu, keys, presets, pulsed, strategies, text
+from crossjax import cam, devices, features, hdc, images, insitu, keys, photonic, presets, pulsed, strategies, text
 from crossjax._checks import checks
 from crossjax._pytree import check_choice, check_count, check_order, check_range, replace, spec, static
 from crossjax.circuits import ADC, DAC, Wires, percentile_range, wires
@@ -117,6 +117,7 @@ __all__ = [
     "mvm_error",
     "nn",
     "percentile_range",
+    "photonic",
     "plot",
     "presets",
     "program",

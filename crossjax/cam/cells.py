@@ -9,6 +9,7 @@ Queries between two levels are answered in between (linear interpolation), which
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Protocol
 
 import jax
@@ -205,7 +206,11 @@ class FeFET:
         return shares(query, levels)
 
     def answers(self, stored: Array, drawn: Array | None, levels: int) -> Array:
-        """See `Cell.answers`; smooth in what is stored."""
+        """See `Cell.answers`; its gradient by what is stored is the slope through the neighbouring levels."""
+        return _stepped(self, stored, drawn, levels)
+
+    def _at(self, stored: Array, drawn: Array | None, levels: int) -> Array:
+        """Currents for queries of every level, by the law."""
         k = jnp.arange(levels, dtype=stored.dtype).reshape(-1, *[1] * stored.ndim)
         return self.law((k - stored) * self.spacing, drawn)
 
@@ -219,3 +224,17 @@ class FeFET:
             return jnp.logaddexp(0.0, u / scale) ** 2
 
         return self.current * (current(above - margin - first) + current(-above - margin - second))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _stepped(cell: FeFET, stored: Array, drawn: Array | None, levels: int) -> Array:
+    return cell._at(stored, drawn, levels)
+
+
+@_stepped.defjvp
+def _stepped_jvp(levels: int, primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
+    cell, stored, drawn = primals
+    value, moved = jax.jvp(lambda c, d: c._at(stored, d, levels), (cell, drawn), (tangents[0], tangents[2]))
+    above, below = jnp.minimum(stored + 1, levels - 1), jnp.maximum(stored - 1, 0)
+    rise = cell._at(above, drawn, levels) - cell._at(below, drawn, levels)
+    return value, moved + rise / (above - below) * tangents[1]

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +48,14 @@ from crossjax.circuits.lines import (
     way,
 )
 from crossjax.circuits.network import NotConvergedError, Solution, solve
+
+
+class Interconnect(Protocol):
+    """What stands between the drivers, the devices and the sense nodes of a tile."""
+
+    def effective(self, g: Array) -> Array:
+        """Conductances (devices, …, r, c) of tiles as an MVM meets them."""
+        ...
 
 
 @spec
@@ -304,6 +313,6 @@ class StaticDrop:
 
 
 __all__ = [
-    "CubicLaw", "NotConvergedError", "SinhLaw", "Solution", "StaticDrop", "Wires", "currents", "effective_conductance",
+    "CubicLaw", "Interconnect", "NotConvergedError", "SinhLaw", "Solution", "StaticDrop", "Wires", "currents", "effective_conductance",
     "first_order_conductance", "rasch_drop", "solve",
 ]  # fmt: skip

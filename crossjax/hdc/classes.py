@@ -149,12 +149,12 @@ def retrain(
     classes: int,
     epochs: int = 20,
     rate: float = 0.03,
-    keep_best: bool = False,
 ) -> Classifier:
     """Class vectors as means, then `epochs` of retraining: C_true += rate · h and C_found −= rate · h for every error.
 
     The copy that is searched is written anew after every epoch (QuantHD, see above); where it is a memory, that is a
-    write of the cells whose level changed.
+    write of the cells whose level changed. The rate falls to 0 in equal steps, without which the last epochs are up and
+    down.
 
     Args:
         key: of the writes and searches.
@@ -163,8 +163,7 @@ def retrain(
         search: what holds and searches the class vectors: `InMemory`, `Cosine`, or your own.
         classes: how many.
         epochs: 0 for the means alone.
-        rate: of an update, in units of one (standardised) example.
-        keep_best: end with the vectors, and the chip, that had the fewest errors in training, not with the last ones.
+        rate: of the first update, in units of one (standardised) example.
 
     Raises:
         ValueError: for data that do not fit, labels out of range, a class without examples, or numbers out of range.
@@ -174,42 +173,29 @@ def retrain(
     ensure_range("rate", rate, low=0)
     h, y = _checked(h, y, classes)
     vectors = bundle(standardise(h), y, classes)
-    return _retrain(key, h, y, _means(h, y, classes), strong(search), jnp.asarray(rate, h.dtype), epochs, keep_best)
+    return _retrain(key, h, y, _means(h, y, classes), strong(search), jnp.asarray(rate, h.dtype), epochs)
 
 
-@partial(jax.jit, static_argnums=(6, 7))
+@partial(jax.jit, static_argnums=6)
 def _retrain(
-    key: Array, h: Array, y: Array, vectors: Array, search: Searched, rate: Array, epochs: int, keep_best: bool
+    key: Array, h: Array, y: Array, vectors: Array, search: Searched, rate: Array, epochs: int
 ) -> Classifier:
     h = standardise(h)
-    classes, begin = vectors.shape[0], numbered(key, 0)
-    held, written = search.store(named(begin, "store"), vectors, None)
+    classes = vectors.shape[0]
+    held, written = search.store(named(numbered(key, 0), "store"), vectors, None)
 
-    def judged(k: Array, held: Any) -> tuple[Array, Array]:
-        found = search.classify(named(k, "search"), held, h)
-        return found, jnp.mean(found == y)
+    def found(n: Array | int, held: Any) -> Array:
+        return search.classify(named(numbered(key, n), "search"), held, h)
 
     def epoch(carry: tuple[Any, ...], n: Array) -> tuple[tuple[Any, ...], Array]:
-        vectors, held, written, best = carry
-        k = numbered(key, n)
-        found, right = judged(k, held)
-        best = _better(best, (right, vectors, held))
-        vectors = vectors + rate * _sums(y, h, classes, found)
+        vectors, held, written = carry
+        guess = found(n, held)
+        vectors = vectors + rate * (1.0 - n / epochs) * _sums(y, h, classes, guess)
         held, more = search.store(named(numbered(key, n + 1), "store"), vectors, held)
-        return (vectors, held, written + more, best), right
+        return (vectors, held, written + more), jnp.mean(guess == y)
 
-    best = (jnp.asarray(-1.0, h.dtype), vectors, held)
-    carry, rights = lax.scan(epoch, (vectors, held, written, best), jnp.arange(epochs))
-    vectors, held, written, best = carry
-    _, right = judged(numbered(key, epochs), held)
-    if keep_best:
-        _, vectors, held = _better(best, (right, vectors, held))
-    return Classifier(vectors, held, search, jnp.append(rights, right), written)
-
-
-def _better(old: tuple[Any, ...], new: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Whichever comes with the larger number; the new one where they are equal."""
-    return jax.tree.map(lambda a, b: jnp.where(new[0] >= old[0], b, a), old, new)
+    (vectors, held, written), rights = lax.scan(epoch, (vectors, held, written), jnp.arange(epochs))
+    return Classifier(vectors, held, search, jnp.append(rights, jnp.mean(found(epochs, held) == y)), written)
 
 
 @door

@@ -1,6 +1,6 @@
 """Flax NNX networks on chips: convert, train, program, read, evaluate, save."""
 
-from crossjax.nn import convert, language, models
+from crossjax.nn import binary, convert, language, models
 from crossjax.nn.change import at_step, held, map_tiles
 from crossjax.nn.chips import accuracy, adabs, evaluate, logits, program, read
 from crossjax.nn.convert import account, calibrate, digital, set_key, summary, to_analog
@@ -11,6 +11,7 @@ from crossjax.nn.learning import Learning, pulses
 from crossjax.nn.ops import ConvOp, EinsumOp, InputRange, MatrixOp, Op
 from crossjax.nn.registry import register
 from crossjax.nn.saving import load, save
+from crossjax.nn.spiking import IntegrateAndFire, Spiking, spiking
 
 __all__ = [
     "ConvOp",
@@ -18,14 +19,17 @@ __all__ = [
     "EinsumOp",
     "Embed",
     "Hardware",
+    "IntegrateAndFire",
     "InputRange",
     "Learning",
     "MatrixOp",
     "Op",
+    "Spiking",
     "account",
     "accuracy",
     "adabs",
     "at_step",
+    "binary",
     "calibrate",
     "convert",
     "digital",
@@ -43,6 +47,7 @@ __all__ = [
     "register",
     "save",
     "set_key",
+    "spiking",
     "summary",
     "to_analog",
 ]

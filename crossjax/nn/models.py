@@ -15,8 +15,8 @@ from jax import Array
 class MLP(nnx.Module):
     """A multilayer perceptron: ``sizes`` from inputs to outputs, ReLU between, inputs (…, features…) flattened."""
 
-    def __init__(self, sizes: Sequence[int], *, rngs: nnx.Rngs) -> None:
-        self.layers = nnx.List([nnx.Linear(a, b, rngs=rngs) for a, b in pairwise(sizes)])
+    def __init__(self, sizes: Sequence[int], *, bias: bool = True, rngs: nnx.Rngs) -> None:
+        self.layers = nnx.List([nnx.Linear(a, b, use_bias=bias, rngs=rngs) for a, b in pairwise(sizes)])
 
     def __call__(self, x: Array) -> Array:
         """(batch, …) → (batch, outputs)."""

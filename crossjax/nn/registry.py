@@ -24,6 +24,7 @@ class Kind:
         slot, op, kernel: as there.
         becomes: the type that has the slot, for a layer of Flax that has none.
         own: registered by the user, whose word it is that the slot receives the kernel.
+        holds: from the layer to the kernel that its slot receives; None: the parameter, times its mask.
     """
 
     slot: str
@@ -31,6 +32,7 @@ class Kind:
     kernel: str = "kernel"
     becomes: type | None = None
     own: bool = False
+    holds: Callable[[Any], Any] | None = None
 
 
 def _matrix(layer: Any) -> Callable[..., Op]:
@@ -54,7 +56,14 @@ _KINDS: dict[type, Kind] = {
 }
 
 
-def register(layer: type, slot: str, *, kernel: str = "kernel", op: Makes = _matrix) -> None:
+def register(
+    layer: type,
+    slot: str,
+    *,
+    kernel: str = "kernel",
+    op: Makes = _matrix,
+    holds: Callable[[Any], Any] | None = None,
+) -> None:
     """Let `to_analog` put layers of a type of your own on hardware, from now on.
 
         class Gate(nnx.Module):
@@ -74,13 +83,15 @@ def register(layer: type, slot: str, *, kernel: str = "kernel", op: Makes = _mat
         kernel: the attribute of that parameter.
         op: a function of the layer that returns what makes its op of (hardware, injections, key=…, learn_range=…), an
             `nn.Op`: ``functools.partial(nn.ConvOp, groups)``, say. By default the product with a matrix (rows, cols).
+        holds: a function of the layer to the kernel that its slot receives, and its chip holds, where that is made of
+            the parameter: its signs, say. By default the parameter (times the layer's ``mask``).
 
     Raises:
         TypeError: for a layer that is no type of `nnx.Module`.
     """
     if not (isinstance(layer, type) and issubclass(layer, nnx.Module)):
         raise KindError(f"register takes a type of nnx.Module, got {shown(layer)}")
-    _KINDS[layer] = Kind(slot, op, kernel, own=True)
+    _KINDS[layer] = Kind(slot, op, kernel, own=True, holds=holds)
 
 
 def kind_of(module: Any) -> Kind | None:

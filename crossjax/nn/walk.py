@@ -121,7 +121,10 @@ def kernel_of(layer: Any) -> nnx.Variable:
 
 
 def masked(layer: Any) -> Array:
-    """The kernel that a layer multiplies with: its parameter, times its mask where it has one."""
+    """The kernel that a layer multiplies with: its parameter, times its mask where it has one, or what it was registered with."""
+    kind = kind_of(layer)
+    if kind is not None and kind.holds is not None:
+        return kind.holds(layer)
     kernel, mask = kernel_of(layer)[...], getattr(layer, "mask", None)
     return kernel if mask is None else kernel * jnp.asarray(mask)
 

@@ -24,6 +24,7 @@ PAPERS = {
     "nandakumar2020": "mixed-precision training",
     "femfet": "hybrid synapses of volatile and non-volatile bits",
     "mimhd": "hyperdimensional computing in FeFET content-addressable memories",
+    "simba": "a binary network on a stochastic memory",
 }
 
 

@@ -212,14 +212,22 @@ class _Study:
 
         def compute() -> dict[str, Any]:
             data = load(named(self.key, name), self.size.dimensions)
-            found: dict[str, Any] = {"classes": int(max(data[0][1].max(), data[1][1].max())) + 1}
+            found: dict[str, Any] = {"classes": classes_of(data)}
             for what, search in [("float", hdc.Cosine()), *((f"{b}bit", memory(b)) for b in BITS)]:
                 for kind, epochs in (("plain", 0), ("retrained", self.size.epochs)):
                     found[f"{what} {kind}"] = self.chips(data, search, epochs, 1)[0]
             found["aware"] = self.chips(data, memory(3, AWARE), self.size.epochs, self.size.chips)
+            found["descent"] = self.by_gradient(data)
             return found
 
         return self.stage(f"{name}: {self.size.dimensions} dimensions", compute)
+
+    def by_gradient(self, data: Any) -> float:
+        """Test accuracy with 3 bits, trained through the levels and the search."""
+        (h, y), (h_test, y_test) = data
+        key, batch = named(self.key, "descent"), min(100, len(y))
+        trained = hdc.descend(key, h, y, memory(3), classes=classes_of(data), epochs=max(1, self.size.epochs // 6), batch=batch)
+        return 100.0 * float(np.mean(np.asarray(trained.classify(key, h_test)) == y_test))
 
     def spread(self, name: str, load: Source) -> dict[str, Any]:
         """Accuracies (spreads, chips) by D, of vectors retrained without the hardware, and on it."""
@@ -231,8 +239,9 @@ class _Study:
                 blind, aware = [], []
                 for s in self.size.spreads:
                     search = memory(3, s)
-                    blind.append(self.chips(data, search, self.size.epochs, self.size.chips, memory(3)))
-                    aware.append(self.chips(data, search, self.size.epochs, self.size.chips))
+                    chips = self.size.chips if s else 1  # without spread all are alike
+                    blind.append(self.chips(data, search, self.size.epochs, chips, memory(3)))
+                    aware.append(self.chips(data, search, self.size.epochs, chips))
                 return {"blind": blind, "aware": aware}
 
             found[d] = self.stage(f"{name}: spread of V_th, {d} dimensions", compute)
@@ -243,13 +252,18 @@ class _Study:
     ) -> list[float]:
         """Test accuracy of every chip: retrained on it, or by the search ``blind`` and then written onto it."""
         (h, y), (h_test, y_test) = data
-        classes = int(max(y.max(), y_test.max())) + 1
+        classes = classes_of(data)
         run = jax.jit(_accuracy, static_argnums=(5, 6))
 
         def one(k: Array) -> Array:
             return run(k, (h, jnp.asarray(y)), (h_test, jnp.asarray(y_test)), (search, blind), self.rate, classes, epochs)
 
         return (100.0 * stream(one, split(named(self.key, "chips"), chips))).tolist()
+
+
+def classes_of(data: Any) -> int:
+    """How many classes the labels have."""
+    return int(max(y.max() for _, y in data)) + 1
 
 
 def _accuracy(
@@ -272,7 +286,7 @@ def recovered(spread: Mapping[str, Any], size: Preset) -> dict[str, Any] | None:
     points = []
     for name, by_size in spread.items():
         for d, found in by_size.items():
-            blind, aware = (np.mean(found[kind], axis=1) for kind in ("blind", "aware"))
+            blind, aware = (np.array([np.mean(a) for a in found[kind]]) for kind in ("blind", "aware"))
             lost = max(blind[0], aware[0]) - blind
             k = int(lost.argmax())
             if lost[k] >= 2.0:
@@ -286,17 +300,18 @@ def write(run: report.Run, found: Mapping[str, Any], spread: Mapping[str, Any], 
     columns = ["float", *(f"{b}bit" for b in BITS)]
     rows = [
         [name, str(r["classes"]), *(f"{r[f'{c} plain']:.1f} / {r[f'{c} retrained']:.1f}" for c in columns),
-         report.mean_sd(r["aware"], 1)]
+         f"{r['descent']:.1f}", report.mean_sd(r["aware"], 1)]
         for name, r in found.items()
     ]  # fmt: skip
     means = {c: float(np.mean([r[f"{c} retrained"] for r in found.values()])) for c in columns}
-    aware = float(np.mean([np.mean(r["aware"]) for r in found.values()]))
+    aware, descent = (float(np.mean([np.mean(r[kind]) for r in found.values()])) for kind in ("aware", "descent"))
     plain = [f"{np.mean([r[f'{c} plain'] for r in found.values()]):.1f} / {means[c]:.1f}" for c in columns]
     run.table(
         f"Accuracy, %, at D = {size.dimensions:,}: class vectors as means / retrained {size.epochs} epochs, FeFET "
-        f"memories without spread; and 3 bits with a spread of {AWARE:g} of a level, retrained on {size.chips} chips",
-        ["data set", "classes", "float", *(f"{b} bit" for b in BITS), "3 bit, on chips"],
-        [*rows, ["mean of these six", "", *plain, f"{aware:.1f}"]],
+        f"memories without spread; 3 bits trained by gradient; and with a spread of {AWARE:g} of a level, retrained on "
+        f"{size.chips} chips",
+        ["data set", "classes", "float", *(f"{b} bit" for b in BITS), "3 bit, gradient", "3 bit, on chips"],
+        [*rows, ["mean of these six", "", *plain, f"{descent:.1f}", f"{aware:.1f}"]],
     )
     run.table(
         f"Spread of V_th against the spacing of 3-bit levels: accuracy, %, {size.chips} chips (± SD)",
@@ -322,7 +337,10 @@ def write(run: report.Run, found: Mapping[str, Any], spread: Mapping[str, Any], 
         f"{c} {kind}": [r[f"{c} {kind}"] for r in found.values()] for c in columns for kind in ("plain", "retrained")
     }})  # fmt: skip
     figures = [report.figure(f"accuracy_{c}", means[c], paper=PAPER.get(f"accuracy_{c}"), unit="%") for c in columns]
-    figures.append(report.figure("accuracy_3bit_on_chips", aware, unit="%"))
+    figures += [
+        report.figure("accuracy_3bit_gradient", descent, unit="%"),
+        report.figure("accuracy_3bit_on_chips", aware, unit="%"),
+    ]
     if point is not None:
         figures.append(report.figure("recovered_by_retraining", point["share"]))
     return run.finish(figures, sets=dict(found), spread=dict(spread), recovered_at=point)

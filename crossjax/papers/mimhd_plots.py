@@ -34,8 +34,10 @@ def spreads(run: report.Run, spread: Mapping[str, Any], values: Sequence[float])
     figure, axes = plot.new(len(spread))
     for axis, (name, by_size) in zip(axes, spread.items(), strict=True):
         for colour, (d, r) in zip(("#d1752a", "#4f8f4f", "#1f6fb4", "#8c8c8c", "#7a4fa3"), by_size.items(), strict=False):
-            plot.band(axis, values, np.asarray(r["aware"]).T, color=colour, label=f"D = {int(d):,}, on the chips")
-            axis.plot(values, np.mean(r["blind"], axis=1), color=colour, ls="--")
+            mean, sd = (np.array([f(a) for a in r["aware"]]) for f in (np.mean, np.std))
+            axis.plot(values, mean, color=colour, label=f"D = {int(d):,}, on the chips")
+            axis.fill_between(values, mean - sd, mean + sd, color=colour, alpha=0.2, lw=0)
+            axis.plot(values, [np.mean(a) for a in r["blind"]], color=colour, ls="--")
         axis.set(xlabel="σ of V_th / spacing of 3-bit levels", ylabel="accuracy, %", title=name)
         axis.plot([], [], "k--", label="retrained without the hardware")
         axis.legend(fontsize=7)

@@ -13,6 +13,7 @@ from crossjax._numerics import safe_sqrt
 from crossjax._pytree import replace, spec
 from crossjax._random import named, normal, split
 from crossjax.circuits.converters import ColumnSpread
+from crossjax.circuits.noise import averaged, noise_variance, with_noise
 from crossjax.devices.device import DeviceState
 from crossjax.programming.clock import Clock
 from crossjax.programming.core import State, Step
@@ -85,7 +86,7 @@ class SimulatedCore:
         if tile.dac is not None and not tile.dac.has_zero:
             raise ValueError("cells are read one word line at a time: the DAC needs a level at 0 (2 bits or more)")
         if tile.noise is not None:
-            tile = replace(tile, noise=tile.noise / integration**0.5)
+            tile = replace(tile, noise=averaged(tile.noise, integration))
         if reading.variance is not None:
             reading = replace(reading, variance=reading.variance / integration)
         if tile.adc is not None:
@@ -101,7 +102,7 @@ class SimulatedCore:
         device, adc = self.tile.device, self.tile.adc
         w = self.tile.cell.decode(device.in_spans(self.conductances()))
         if self.tile.noise is not None:
-            w = w + self.tile.noise / integration**0.5 * normal(named(key, "cells"), w.shape, w.dtype)
+            w = with_noise(named(key, "cells"), averaged(self.tile.noise, integration), w)
         return w if adc is None else replace(adc, integration=jnp.asarray(integration)).convert(w)
 
     def integration(self, wanted: float | None, reads: int, tolerance: Array) -> Array:
@@ -145,7 +146,7 @@ class SimulatedCore:
     def _output_noise(self) -> Array:
         """Standard deviation of the noise of one MVM's output, a single full weight on its line, in weight units."""
         device, cell = self.tile.device, self.tile.cell
-        variance = jnp.asarray(0.0 if self.tile.noise is None else self.tile.noise**2)
+        variance = noise_variance(self.tile.noise, jnp.ones(()))
         read = device.read_variance(device.conductance(cell.encode(jnp.ones((1, 1)))))
         if read is not None:
             variance = variance + cell.variance(device.in_spans(device.in_spans(read)))[0, 0]

@@ -1,6 +1,8 @@
 """Weights on conductances: unit cells, one crossbar tile, and matrices cut into grids of tiles."""
 
+from crossjax.tiles.binary import Complementary
 from crossjax.tiles.cells import BaseCell, Differential, Pairs, SharedReference, UnitCell, bit_slices
+from crossjax.tiles.comparators import with_thresholds
 from crossjax.tiles.grid import Grid
 from crossjax.tiles.injection import Injection
 from crossjax.tiles.mvm import mvm, read, remember, weights_at
@@ -10,7 +12,7 @@ from crossjax.tiles.tile import Chip, Reading, Tile
 from crossjax.tiles.writing import build, write
 
 __all__ = [
-    "BaseCell", "Chip", "Differential", "Grid", "Injection", "Pairs", "Reading", "SharedReference", "Strategy", "Tile",
+    "BaseCell", "Chip", "Complementary", "Differential", "Grid", "Injection", "Pairs", "Reading", "SharedReference", "Strategy", "Tile",
     "UnitCell", "bit_slices", "build", "calibrate_ranges", "mvm", "read", "remember", "typical_ranges", "weights_at",
-    "write",
+    "with_thresholds", "write",
 ]  # fmt: skip

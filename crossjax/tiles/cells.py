@@ -3,6 +3,7 @@
     Pairs            w ∝ Σ_p F_p (x_p⁺ − x_p⁻)       one pair, MSP/LSP, N pairs, bit slices
     Strategy         the same, every conductance any piecewise linear function of the weight (`strategy.py`)
     SharedReference  w ∝ x − x_ref                   one device per weight, one reference device per row
+    Complementary    w = ±1, a bit and its opposite, which may be written or read wrong (`binary.py`)
 
 Weights come normalised, |w| ≤ 1, and so do conductances: x = (G − g_min) / (g_max − g_min), with a leading axis over
 the devices of a cell. ``decode(encode(w)) == w`` for every cell. All of it is linear or piecewise linear, and
@@ -52,6 +53,11 @@ class UnitCell(Protocol):
         """How often its devices are programmed, one after the other."""
         ...
 
+    @property
+    def one_line(self) -> bool:
+        """Whether it is read as one line, so that a tile must subtract before its ADCs."""
+        ...
+
     def encode(self, w: Array) -> Array:
         """Target conductances of normalised weights."""
         ...
@@ -87,6 +93,17 @@ class UnitCell(Protocol):
         """Variance of the normalised weights from that of the conductances."""
         ...
 
+    def stored(self, key: Array, w: Array) -> Array:
+        """What one programming of wanted weights stores, where a whole cell can go wrong."""
+        ...
+
+    def misread(self, w: Array, variance: Array | None) -> tuple[Array, Array | None]:
+        """What lines conduct on average, and the variance from MVM to MVM, where a whole cell can be read wrong.
+
+        Of the weights and the variance of their devices, elementwise.
+        """
+        ...
+
 
 def nearest_level(x: Array, states: int) -> Array:
     """Conductances at the nearest of so many evenly spaced ones; the gradient is straight-through."""
@@ -109,6 +126,19 @@ class BaseCell:
     def turn(self, k: int, w: Array, found: Array) -> tuple[Array, Array]:
         """See `UnitCell.turn`: there is none."""
         raise ValueError(f"{type(self).__name__} is programmed in one turn")
+
+    @property
+    def one_line(self) -> bool:
+        """See `UnitCell.one_line`: no."""
+        return False
+
+    def stored(self, key: Array, w: Array) -> Array:
+        """See `UnitCell.stored`: what is wanted."""
+        return w
+
+    def misread(self, w: Array, variance: Array | None) -> tuple[Array, Array | None]:
+        """See `UnitCell.misread`: devices err on their own."""
+        return w, variance
 
     def rounded(self: Any, w: Array, states: int) -> Array:
         """See `UnitCell.rounded`: what one device misses is another's to make up for."""

@@ -15,10 +15,11 @@ from jax import Array, lax
 
 from crossjax._checks import as_array, checking, ensure, is_finite, is_traced
 from crossjax._kinds import door
-from crossjax._numerics import at_least_single, ratio, safe_sqrt
+from crossjax._numerics import at_least_single, ratio
 from crossjax._pytree import replace, strong
-from crossjax._random import named, normal
+from crossjax._random import named
 from crossjax.circuits.converters import ColumnSpread
+from crossjax.circuits.noise import with_noise
 from crossjax.circuits.wires import StaticDrop
 from crossjax.devices.device import DeviceState
 from crossjax.tiles.tile import Chip, Reading, Reference, Tile, check_age, check_chip, fitting, test_inputs
@@ -57,7 +58,7 @@ def line_conductances(tile: Tile, g: Array, shape: tuple[int, int]) -> tuple[Arr
     w = cell.decode(x)[None] if tile.subtract == "analog" else cell.lines(x)
     if mask is not None:
         w = jnp.where(mask[..., : w.shape[-1]], w, 0.0)
-    return w.transpose(_LINES), None if variance is None else line_variance(tile, variance, shape)
+    return cell.misread(w.transpose(_LINES), None if variance is None else line_variance(tile, variance, shape))
 
 
 _LINES = (1, 3, 0, 2, 4)  # (lines, down, across, r, c') → (down, r, lines, across, c')
@@ -191,12 +192,7 @@ def _convert(key: Array, tile: Tile, columns: ColumnSpread | None, sums: Array, 
 
 def _noisy(key: Array, tile: Tile, sums: Array, variance: Array | None) -> Array:
     """Bit-line sums with the output noise of the tile and that of given variance."""
-    if variance is not None:
-        sigma = safe_sqrt(variance if tile.noise is None else variance + tile.noise**2)
-        return sums + sigma * normal(named(key, "mvm"), sums.shape, sums.dtype)
-    if tile.noise is not None:
-        return sums + tile.noise * normal(named(key, "mvm"), sums.shape, sums.dtype)
-    return sums
+    return with_noise(named(key, "mvm"), tile.noise, sums, variance)
 
 
 def _digitise(tile: Tile, columns: ColumnSpread | None, y: Array) -> Array:

@@ -17,7 +17,8 @@ from crossjax._numerics import ratio, safe_sqrt
 from crossjax._pytree import check_choice, check_count, check_range, replace, spec, static
 from crossjax._random import named, normal
 from crossjax.circuits.converters import ADC, DAC, ColumnSpread
-from crossjax.circuits.wires import StaticDrop, Wires
+from crossjax.circuits.noise import OutputNoise
+from crossjax.circuits.wires import Interconnect
 from crossjax.devices.device import Device, DeviceState
 from crossjax.tiles.cells import Pairs, UnitCell
 from crossjax.tiles.grid import Grid
@@ -32,9 +33,11 @@ class Tile:
         device: the memory device.
         cell: how a weight is made of devices.
         dac, adc: converters; None for ideal ones.
-        noise: standard deviation of the output noise of one MVM, in full inputs on full weights, before the ADC.
-        wires: resistance of the lines; the effective conductances are found once per reading, not per MVM; or a
-            `StaticDrop`, the approximation of Rasch et al. (2023), which is taken off the sums of every MVM.
+        noise: standard deviation of the output noise of one MVM, in full inputs on full weights, before the ADC; or a
+            law of what every line carries (`OutputNoise`: `photonic.Detector`).
+        wires: what the lines make of the conductances, found once per reading, not per MVM: resistance (`Wires`),
+            crosstalk of wavelengths (`photonic.WDM`); or a `StaticDrop`, the approximation of Rasch et al. (2023), which
+            is taken off the sums of every MVM.
         scaling: one digital scale per "tile" or per "column" (largest weight ↔ g_max).
         subtract: where the lines of a cell are combined: "analog" (one ADC per column) or "digital" (one per line).
         compensation: drift compensation by one factor per "tile" (GDC, Joshi 2020) or per "column"; None for none.
@@ -49,8 +52,8 @@ class Tile:
     cell: UnitCell = Pairs()
     dac: DAC | None = None
     adc: ADC | None = None
-    noise: float | None = None
-    wires: Wires | StaticDrop | None = None
+    noise: float | OutputNoise | None = None
+    wires: Interconnect | None = None
     scaling: str = static(default="tile")
     subtract: str = static(default="analog")
     compensation: str | None = static(default="tile")
@@ -62,6 +65,8 @@ class Tile:
         check_count(self, "cols")
         check_count(self, "calibration_vectors")
         check_range(self, "noise", low=0)
+        if getattr(self.noise, "one_by_one", False) and self.subtract == "analog":
+            raise ValueError(f'{type(self.noise).__name__} is of every line on its own: set Tile.subtract to "digital"')
         check_choice(self, "scaling", ("tile", "column"))
         check_choice(self, "subtract", ("analog", "digital"))
         check_choice(self, "compensation", (None, "tile", "column"))
@@ -73,6 +78,8 @@ class Tile:
                     f"Device.states ({self.device.states}) must hold the {levels} levels of the cell's digits: "
                     f"{levels}, {2 * levels - 1}, {3 * levels - 2}, …"
                 )
+        if self.cell.one_line and self.subtract == "digital":
+            raise ValueError(f'{type(self.cell).__name__} is read as one line: set Tile.subtract to "analog"')
         if self.cols <= self.cell.extra_columns:
             raise ValueError(f"Tile.cols must leave room for weights beside {self.cell.extra_columns} reference column")
 

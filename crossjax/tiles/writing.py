@@ -173,7 +173,9 @@ def programmed(
 
     Cells that say so are programmed in several turns, each for what the earlier ones left.
     """
-    device, cell, target = tile.written, tile.cell, tile.targets(weights)
+    device, cell = tile.written, tile.cell
+    weights = cell.stored(named(key, "stored"), weights)
+    target = tile.targets(weights)
     hit = jnp.ones(target.shape, bool) if where is None else _on_devices(tile, where, target.shape)
     if isinstance(device.programming, ByPulses):
         cells = device.aim(named(key, "aim"), cells, target, hit)

@@ -9,7 +9,7 @@ from crossjax.training.losses import cross_entropy, distillation
 from crossjax.training.order import shuffled
 from crossjax.training.progress import Bar
 from crossjax.training.steps import GradientStep, Step, make_step
-from crossjax.training.transforms import clip_weights, ranges
+from crossjax.training.transforms import bound_weights, clip_weights, ranges
 
 __all__ = [
     "Bar",
@@ -23,6 +23,7 @@ __all__ = [
     "Step",
     "Trained",
     "WeightNoise",
+    "bound_weights",
     "clip_weights",
     "course",
     "cross_entropy",

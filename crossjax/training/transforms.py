@@ -37,6 +37,23 @@ def clip_weights(alpha: float = 2.0) -> optax.GradientTransformation:
 
 
 @door
+def bound_weights(limit: float = 1.0) -> optax.GradientTransformation:
+    """Clip every matrix and kernel to ± ``limit`` after each update: latent weights, whose signs count.
+
+    Beyond it a straight-through sign has no gradient (Courbariaux et al., arXiv 1602.02830). Vectors are left alone.
+
+    Raises:
+        ValueError: for a limit that is not positive.
+    """
+    ensure_range("limit", limit, low=0, strict=True)
+
+    def bound(update: Any, value: Any) -> Any:
+        return update if jnp.ndim(value) < 2 else jnp.clip(value + update, -limit, limit) - value
+
+    return optax.stateless(lambda updates, params: jax.tree.map(bound, updates, params))
+
+
+@door
 def ranges(decay: float = 1e-3, *, speed: float = 1.0, smallest: float = 1e-3) -> optax.GradientTransformation:
     """How learned input ranges move: their gradient's update times ``speed``, shrinking by ``decay`` of themselves.
 
