@@ -108,7 +108,7 @@ def isolet(folder: str | Path | None = None) -> Features:
 
 
 def har(folder: str | Path | None = None) -> Features:
-    """Human activity recognition with smartphones in UCI's layout: 561 features, 6 activities, 7,352 and 2,947 examples.
+    """Human activity recognition with smartphones in UCI's layout: 561 features, 6 activities.
 
     Raises:
         FileNotFoundError: if a file is not there.
@@ -116,9 +116,7 @@ def har(folder: str | Path | None = None) -> Features:
     """
     names = {f"{part}/{kind}_{part}.txt": "" for part in ("train", "test") for kind in "Xy"}
     layout = "UCI HAR Dataset"
-    base = data_folder(
-        folder, layout, names, f"{_UCI}/dataset/240/human+activity+recognition+using+smartphones"
-    )
+    base = data_folder(folder, layout, names, f"{_UCI}/dataset/240/human+activity+recognition+using+smartphones")
 
     def part(name: str) -> tuple[np.ndarray, np.ndarray]:
         x, file = _numbers(base / name / f"X_{name}.txt", None, 561), base / name / f"y_{name}.txt"
@@ -167,10 +165,8 @@ def languages21(folder: str | Path | None = None) -> Languages:
         found: dict[str, Any] = json.loads(lzma.LZMADecompressor().decompress(content, _LARGEST))
     names = tuple(sorted({name for name, _ in found["test"]}))
     labels = np.array([names.index(name) for name, _ in found["test"]], np.int32)
-    return Languages(
-        names, tuple(symbols(found["train"][name]) for name in names), tuple(symbols(text) for _, text in found["test"]),
-        labels,
-    )  # fmt: skip
+    train = tuple(symbols(found["train"][name]) for name in names)
+    return Languages(names, train, tuple(symbols(text) for _, text in found["test"]), labels)
 
 
 def symbols(text: str) -> np.ndarray:
@@ -201,8 +197,8 @@ def japanese_vowels() -> Features:
 def basic_motions() -> Features:
     """Four motions of a smart watch: 40 and 40 recordings of 6 channels over 100 samples; from aeon.
 
-    A recording's features are the magnitudes of the spectrum of every channel, logarithmic, 6 × 51: where in the recording
-    a step was taken says nothing.
+    A recording's features are the magnitudes of the spectrum of every channel, logarithmic, 6 × 51: where in the
+    recording a step was taken says nothing.
 
     Raises:
         ImportError: without aeon; says how to get it.

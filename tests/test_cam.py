@@ -100,7 +100,7 @@ def test_spread_moves_currents_by_the_law_at_shifted_thresholds():
     alone = cam.FeFET().law(jnp.asarray(0.15), jnp.asarray([0.02, -0.01]))
     scale = 1.5 * 0.02585
     f = lambda u: np.log1p(np.exp(u / scale)) ** 2  # noqa: E731
-    np.testing.assert_allclose(alone, f(0.15 - 0.075 - 0.02) + f(-0.15 - 0.075 + 0.01), rtol=1e-5)
+    np.testing.assert_allclose(alone, cell.current * (f(0.15 - 0.075 - 0.02) + f(-0.15 - 0.075 + 0.01)), rtol=1e-5)
 
 
 def test_only_cells_whose_level_changes_are_written_again():
@@ -166,7 +166,9 @@ def test_gradients_by_the_hardware_and_by_what_is_stored(x64):
     check_gradients(total, cam.FeFET(0.14, 0.05, 0.06), rtol=2e-5, atol=1e-6)
     cell = cam.FeFET()
     slope = jax.jacfwd(lambda s: cell.answers(s, None, 8))(jnp.asarray(3.0))
-    np.testing.assert_allclose(slope, (cell.answers(jnp.asarray(4.0), None, 8) - cell.answers(jnp.asarray(2.0), None, 8)) / 2)
+    np.testing.assert_allclose(
+        slope, (cell.answers(jnp.asarray(4.0), None, 8) - cell.answers(jnp.asarray(2.0), None, 8)) / 2
+    )
     end = jax.jacfwd(lambda s: cell.answers(s, None, 8))(jnp.asarray(7.0))
     np.testing.assert_allclose(end, cell.answers(jnp.asarray(7.0), None, 8) - cell.answers(jnp.asarray(6.0), None, 8))
 

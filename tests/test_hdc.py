@@ -1,4 +1,4 @@
-"""Hyperdimensional computing: levels, encoders, retraining, and the classifiers on the digits that come with the package."""
+"""Hyperdimensional computing: levels, encoders, retraining, and classifiers of the digits of the package."""
 
 import jax
 import jax.numpy as jnp

@@ -26,11 +26,16 @@ STATE = {  # what parts leave behind, and stand-ins
     "Problem", "Reading",
     "Reference", "SimulatedCore", "Stuck", "Sums", "Window",
     "AgainstState", "LearningChip", "LearningReading", "LevelState", "MixedState", "PulsedState", "SignificanceState",
-    "TikiTakaState",
+    "TikiTakaState", "CAMChip", "CAMReading", "Classifier",
 }  # fmt: skip
 LEARNING = {  # what sends whole pulses, and what is made of it: tests of its own (test_insitu)
     "Dithered", "Expected", "Implicit", "Learning", "Levels", "MeanCount", "MixedPrecision", "PulsedSGD", "Rounded",
     "Sides", "Significance", "TikiTaka", "Trains", "Tuned",
+}  # fmt: skip
+
+
+ELSEWHERE = {  # searches and spikes: tests of their own (test_cam, test_hdc, test_spiking)
+    "CAM", "Cosine", "GSTNeuron", "InMemory", "IntegrateAndFire",
 }  # fmt: skip
 
 
@@ -40,7 +45,8 @@ def classes():
     for module in pkgutil.walk_packages(cx.__path__, "crossjax."):
         for thing in vars(importlib.import_module(module.name)).values():
             if isinstance(thing, type) and is_spec(thing) and thing.__module__.startswith("crossjax"):
-                found[thing.__name__] = thing
+                same = found.get(thing.__name__, thing) is thing
+                found[thing.__name__ if same else f"{thing.__module__.split('.')[1]}.{thing.__name__}"] = thing
     return found
 
 
@@ -76,12 +82,16 @@ def parts():
         "StaticDrop": cx.presets.standard(ir_drop=True).wires,
         "Stepped": cx.devices.Stepped(cx.devices.Rewrite(error=None), 5),
         "Strategy": cx.strategies.as_strategy(cx.Pairs((3.0, 1.0))),
+        "LevelPosition": cx.hdc.LevelPosition(3, 8, levels=5, low=-1.0),
+        "NGrams": cx.hdc.NGrams(3, 1, 8),
+        "Projection": cx.hdc.Projection(3, 8),
+        "Table": cx.cam.Table((0.0, 1.0, 3.0, 4.0, 5.0, 6.0, 6.5, 7.0)),
         "Tile": cx.replace(cx.presets.hermes(), adc=None, dac=None),
         "Wires": cx.Wires(20.0, 10.0, 5.0, 5.0),
     }
     made = {}
     for name, cls in classes().items():
-        if name in STATE | LEARNING:
+        if name in STATE | LEARNING | ELSEWHERE:
             continue
         made[name] = given.get(name) or known.get(name) or cls()
     return made
@@ -89,7 +99,9 @@ def parts():
 
 PARTS = parts()
 METHODS = {name for name, part in PARTS.items() if hasattr(part, "run")}
-SURROGATES = {"Stepped", "SetPulses"} | {name for name, part in PARTS.items() if hasattr(part, "disturb")}
+SURROGATES = {"Stepped", "SetPulses", "FeFET", "LevelPosition"} | {
+    name for name, part in PARTS.items() if hasattr(part, "disturb")
+}
 """Gradients that are stated ones, not those of steps, and of scales that count as constants."""
 
 
@@ -97,7 +109,20 @@ def apply(name, part, x):
     """What a part makes of numbers (2, 3): every kind once."""
     positive, device = jnp.abs(x), cx.Device(g_max=25.0)
     g = 25.0 * positive
-    if hasattr(part, "steady"):  # the response of a pulsed device
+    if hasattr(part, "answers"):  # a cell of a content-addressable memory
+        drawn = part.draw(KEY, x.shape)
+        return jnp.sum(part.signals(3.0 + 2.1 * x, 8) * part.answers(4.2 - x, drawn, 8), axis=0)
+    if hasattr(part, "draw") and hasattr(part, "encode"):  # an encoder
+        return part.encode(KEY, part.draw(KEY), x)
+    if hasattr(part, "amorphous"):  # a film
+        return part.transmission(part.front(700.0 + 900.0 * positive))
+    if hasattr(part, "written"):
+        return part.written(20.0 + 80.0 * positive)
+    if hasattr(part, "transmission"):
+        return part.transmission(positive)
+    if hasattr(part, "averaged"):  # noise of a line
+        return part.averaged(2.0).variance(x)
+    if hasattr(part, "up"):  # the response of a pulsed device
         ends = part.draw(KEY, x.shape), -jnp.ones(x.shape), jnp.ones(x.shape)
         return part.up(KEY, 0.6 * x, *ends) + part.down(KEY, 0.6 * x, *ends)
     if hasattr(part, "put"):  # pulsed devices, and weights of them

@@ -10,8 +10,8 @@
 """
 
 from crossjax.cam.cells import Absolute, Cell, FeFET, Hamming, Squared, Table
-from crossjax.cam.memory import CAM, CAMChip, CAMReading, read, write
 from crossjax.cam.match_lines import currents, matches, search
+from crossjax.cam.memory import CAM, CAMChip, CAMReading, read, write
 
 __all__ = [
     "CAM", "Absolute", "CAMChip", "CAMReading", "Cell", "FeFET", "Hamming", "Squared", "Table", "currents", "matches",

@@ -152,7 +152,9 @@ class Table(PerLevel):
     def check(self, levels: int) -> None:
         """See `Cell.check`: as many values as distances."""
         if len(self.values) < levels:
-            raise ValueError(f"Table.values has {len(self.values)} distances, and {levels} levels are up to {levels - 1} apart")
+            raise ValueError(
+                f"Table.values has {len(self.values)} distances, and {levels} levels are up to {levels - 1} apart"
+            )
 
     def table(self, levels: int) -> Array:
         """See `PerLevel.table`."""
@@ -185,7 +187,7 @@ class FeFET:
     margin: float | None = None
     window: float = 1.2
     slope: float = 1.5
-    current: float = 1.0
+    current: float = 0.05
 
     def _check(self) -> None:
         for name in ("spacing", "window", "slope", "current"):

@@ -118,7 +118,7 @@ def _sums(key: Array, cam: CAM, reading: CAMReading, queries: Array) -> Array:
     def some(block: Array) -> Array:
         signals = cam.cell.signals(block.swapaxes(0, 1), cam.levels)
         products = [s @ a for s, a in zip(signals, reading.answers, strict=True)]  # one for every signal
-        return sum(products[1:], products[0]).swapaxes(0, 1)
+        return jnp.moveaxis(sum(products[1:], products[0]), 0, 1)
 
     batch = flat.shape[0]
     if batch > BLOCK:

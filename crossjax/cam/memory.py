@@ -29,9 +29,9 @@ class CAM:
         vote: how subarrays decide: by "majority", each for the row that it finds nearest (the default architecture of
             Liu et al., Sci. Rep. 12, 2022, as CAMASim has it), or by the "sum" of their digitised currents.
         noise: standard deviation of the current of a match line, in one search.
-        sensing_limit: match lines of a subarray whose currents are within this of the lowest one are not told apart: one
-            of them is taken at random. None: the sense amplifier sees every difference, and a priority encoder takes
-            the first of equals.
+        sensing_limit: match lines of a subarray whose currents are within this of the lowest one are not told apart:
+            one of them is taken at random. None: the sense amplifier sees every difference, and a priority encoder
+            takes the first of equals.
     """
 
     bits: int = static(default=3)
@@ -92,15 +92,13 @@ class CAMReading:
 
 
 @door
-def write(
-    key: Array, cam: CAM, levels: Array | np.ndarray, *, chip: CAMChip | None = None
-) -> tuple[CAMChip, Array]:
+def write(key: Array, cam: CAM, levels: Array | np.ndarray, *, chip: CAMChip | None = None) -> tuple[CAMChip, Array]:
     """A chip with these levels, and how many cells were written.
 
     Args:
         key: randomness of the write.
         cam: the hardware.
-        levels: (rows, cells), whole numbers from 0 to 2^bits − 1 (or, traced, floats that were rounded straight-through).
+        levels: (rows, cells), whole numbers from 0 to 2^bits − 1 (traced: floats that were rounded straight-through).
         chip: what stands there already: cells whose level stays are not written, and stay what they are, bit for bit.
             None: all are.
 
@@ -116,9 +114,7 @@ def write(
 
 
 @partial(jax.jit, static_argnums=4)
-def _write(
-    key: Array, cam: CAM, levels: Array, chip: CAMChip | None, shape: tuple[int, int]
-) -> tuple[CAMChip, Array]:
+def _write(key: Array, cam: CAM, levels: Array, chip: CAMChip | None, shape: tuple[int, int]) -> tuple[CAMChip, Array]:
     wanted = cam.cut(levels)
     drawn = cam.cell.draw(named(key, "write"), wanted.shape)
     if chip is None:

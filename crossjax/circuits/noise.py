@@ -39,13 +39,11 @@ def noise_variance(noise: Noise | None, sums: Array) -> Array:
     return jnp.asarray(noise) ** 2 if is_real(noise) else noise.variance(sums)  # type: ignore[union-attr]
 
 
-def with_noise(
-    key: Array, noise: Noise | None, sums: Array, extra: Array | None = None
-) -> Array:
+def with_noise(key: Array, noise: Noise | None, sums: Array, extra: Array | None = None) -> Array:
     """Lines with their noise, and with that of a variance besides."""
     if extra is None and noise is None:
         return sums
     if extra is None and is_real(noise):
-        return sums + noise * normal(key, sums.shape, sums.dtype)
+        return sums + jnp.asarray(noise) * normal(key, sums.shape, sums.dtype)
     variance = noise_variance(noise, sums)
     return sums + safe_sqrt(variance if extra is None else variance + extra) * normal(key, sums.shape, sums.dtype)

@@ -313,6 +313,6 @@ class StaticDrop:
 
 
 __all__ = [
-    "CubicLaw", "Interconnect", "NotConvergedError", "SinhLaw", "Solution", "StaticDrop", "Wires", "currents", "effective_conductance",
-    "first_order_conductance", "rasch_drop", "solve",
+    "CubicLaw", "Interconnect", "NotConvergedError", "SinhLaw", "Solution", "StaticDrop", "Wires", "currents",
+    "effective_conductance", "first_order_conductance", "rasch_drop", "solve",
 ]  # fmt: skip

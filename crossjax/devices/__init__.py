@@ -38,6 +38,6 @@ __all__ = [
     "DEVICES", "Branches", "ByPulses", "ClippedLine", "ClippedLog", "ClippedPower", "Constant", "Device",
     "DeviceState", "Drift", "Faults", "FlickerNoise", "Law", "LogRelaxation", "MeltQuench", "OwnError", "Plan",
     "Polynomial", "PowerLawDrift", "ProgrammingError", "ReadNoise", "Relative", "Rewrite", "Saturating", "SetPulses",
-    "Squared", "Stepped", "Write", "fefet", "get", "hermes", "ideal", "moments", "noisy", "pcm", "pcm_pulsed", "reram_cmo",
-    "reram_milo", "reram_wan", "sonos",
+    "Squared", "Stepped", "Write", "fefet", "get", "hermes", "ideal", "moments", "noisy", "pcm", "pcm_pulsed",
+    "reram_cmo", "reram_milo", "reram_wan", "sonos",
 ]  # fmt: skip

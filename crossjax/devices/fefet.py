@@ -1,4 +1,4 @@
-"""Ferroelectric transistors as the cells of a crossbar: the spread of threshold voltages seen as one of conductances."""
+"""Ferroelectric transistors in a crossbar: the spread of threshold voltages seen as one of conductances."""
 
 from __future__ import annotations
 

@@ -172,14 +172,11 @@ def retrain(
         raise ValueError(f"epochs must be at least 0, got {epochs}")
     ensure_range("rate", rate, low=0)
     h, y = _checked(h, y, classes)
-    vectors = bundle(standardise(h), y, classes)
     return _retrain(key, h, y, _means(h, y, classes), strong(search), jnp.asarray(rate, h.dtype), epochs)
 
 
 @partial(jax.jit, static_argnums=6)
-def _retrain(
-    key: Array, h: Array, y: Array, vectors: Array, search: Searched, rate: Array, epochs: int
-) -> Classifier:
+def _retrain(key: Array, h: Array, y: Array, vectors: Array, search: Searched, rate: Array, epochs: int) -> Classifier:
     h = standardise(h)
     classes = vectors.shape[0]
     held, written = search.store(named(numbered(key, 0), "store"), vectors, None)
@@ -258,9 +255,7 @@ def _descend(
 
     rows = jax.vmap(order)(jnp.arange(epochs)).reshape(-1, batch)
     begin = standardise(vectors)
-    (vectors, _), rights = lax.scan(
-        step, (begin, optimiser.init(begin)), (jnp.arange(epochs * steps), rows)
-    )
+    (vectors, _), rights = lax.scan(step, (begin, optimiser.init(begin)), (jnp.arange(epochs * steps), rows))
     last = numbered(key, epochs * steps)
     held, written = search.store(named(last, "store"), vectors, None)
     right = jnp.mean(search.classify(named(last, "search"), held, h) == y)

@@ -159,7 +159,9 @@ class NGrams:
         for name in ("symbols", "n", "dimensions"):
             check_count(self, name)
         if self.symbols**self.n > 2**20:
-            raise ValueError(f"NGrams of {self.symbols} symbols and n = {self.n} are {self.symbols**self.n:,}: take fewer")
+            raise ValueError(
+                f"NGrams of {self.symbols} symbols and n = {self.n} are {self.symbols**self.n:,}: take fewer"
+            )
 
     @property
     def features(self) -> int:

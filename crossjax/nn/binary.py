@@ -205,7 +205,7 @@ def _compares(op: Op) -> bool:
 
 @door
 def products(model: Any, example: Array) -> dict[str, float]:
-    """What one inference takes on binary layers: ``weights``, ``products`` (XNORs, padding included), ``sums`` (outputs).
+    """What an inference takes on binary layers: ``weights``, ``products`` (XNORs, with padding), ``sums`` (outputs).
 
     Args:
         model: a digital network.

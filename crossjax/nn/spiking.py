@@ -153,8 +153,8 @@ def spiking(
     """The spiking network of a perceptron with ReLU (`nn.models.MLP`, or anything with its ``layers``).
 
     Thresholds are a percentile of every layer's activations for typical inputs, in the exact network: a rate of one
-    spike a step stands for that activation. Larger ones are clipped, and a larger percentile needs more steps. Layers on
-    tiles stay there: convert or program before or after.
+    spike a step stands for that activation. Larger ones are clipped, and a larger percentile needs more steps. Layers
+    on tiles stay there: convert or program before or after.
 
     Args:
         model: the network, with ``layers`` of `nnx.Linear` and ReLU between.
@@ -187,7 +187,12 @@ def spiking(
         top = jnp.percentile(a, percentile)
         found.append(jnp.where(top > 0, top, jnp.maximum(jnp.max(a), 1e-6)))
     made = Spiking(
-        list(nnx.clone(model).layers), jnp.stack(found), neuron, steps, coding, jax.random.key(0) if key is None else key
+        list(nnx.clone(model).layers),
+        jnp.stack(found),
+        neuron,
+        steps,
+        coding,
+        jax.random.key(0) if key is None else key,
     )
     made.eval()
     return made

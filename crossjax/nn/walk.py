@@ -121,7 +121,7 @@ def kernel_of(layer: Any) -> nnx.Variable:
 
 
 def masked(layer: Any) -> Array:
-    """The kernel that a layer multiplies with: its parameter, times its mask where it has one, or what it was registered with."""
+    """The kernel that a layer multiplies with: its parameter, times its mask if it has one, or what it `holds`."""
     kind = kind_of(layer)
     if kind is not None and kind.holds is not None:
         return kind.holds(layer)

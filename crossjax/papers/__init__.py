@@ -25,6 +25,7 @@ PAPERS = {
     "femfet": "hybrid synapses of volatile and non-volatile bits",
     "mimhd": "hyperdimensional computing in FeFET content-addressable memories",
     "simba": "a binary network on a stochastic memory",
+    "photonic-snn": "a spiking network on photonic phase-change synapses",
 }
 
 
@@ -63,4 +64,4 @@ def command(arguments: Sequence[str]) -> Callable[..., Path]:
 
 
 def _module(paper: str) -> Any:
-    return importlib.import_module(f"{__name__}.{paper}")
+    return importlib.import_module(f"{__name__}.{paper.replace('-', '_')}")

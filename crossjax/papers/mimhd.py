@@ -1,9 +1,9 @@
 """Multi-bit hyperdimensional computing in memory: encoders on FeFET crossbars, class vectors in FeFET CAMs.
 
 Kazemi et al., arXiv:2106.12029, and its successor, Sci. Rep. 12 (2022), s41598-022-23116-w. Of both the abstracts were
-read: means over six data sets at D = 4000, whose names are in no text that was at hand. The six here are others, and so
-are the cell's law and numbers (`crossjax.cam.FeFET`), the encoders and the retraining (QuantHD): the paper's means stand
-beside ours for orientation only.
+read: means over six data sets at D = 4000, whose names are in no text that was at hand. The six here are others, and
+so are the cell's law and numbers (`crossjax.cam.FeFET`), the encoders and the retraining (QuantHD): the paper's means
+stand beside ours for orientation only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from crossjax import DAC, ADC, cam, devices, features, hdc, report
+from crossjax import ADC, DAC, cam, devices, features, hdc, report
 from crossjax._random import named, seeded, split
 from crossjax.features import Features
 from crossjax.images import digits, mnist
@@ -208,7 +208,7 @@ class _Study:
         return self.run.stage(name, compute)
 
     def compare(self, name: str, load: Source) -> dict[str, Any]:
-        """Float and every resolution, plain and retrained, without spread; 3 bits with spread, retrained on the chips."""
+        """Float and every resolution, plain and retrained, without spread; 3 bits with spread, on the chips."""
 
         def compute() -> dict[str, Any]:
             data = load(named(self.key, name), self.size.dimensions)
@@ -226,7 +226,9 @@ class _Study:
         """Test accuracy with 3 bits, trained through the levels and the search."""
         (h, y), (h_test, y_test) = data
         key, batch = named(self.key, "descent"), min(100, len(y))
-        trained = hdc.descend(key, h, y, memory(3), classes=classes_of(data), epochs=max(1, self.size.epochs // 6), batch=batch)
+        trained = hdc.descend(
+            key, h, y, memory(3), classes=classes_of(data), epochs=max(1, self.size.epochs // 6), batch=batch
+        )
         return 100.0 * float(np.mean(np.asarray(trained.classify(key, h_test)) == y_test))
 
     def spread(self, name: str, load: Source) -> dict[str, Any]:
@@ -256,7 +258,9 @@ class _Study:
         run = jax.jit(_accuracy, static_argnums=(5, 6))
 
         def one(k: Array) -> Array:
-            return run(k, (h, jnp.asarray(y)), (h_test, jnp.asarray(y_test)), (search, blind), self.rate, classes, epochs)
+            return run(
+                k, (h, jnp.asarray(y)), (h_test, jnp.asarray(y_test)), (search, blind), self.rate, classes, epochs
+            )
 
         return (100.0 * stream(one, split(named(self.key, "chips"), chips))).tolist()
 
@@ -270,8 +274,8 @@ def _accuracy(
     key: Array, train: Any, test: Any, searches: tuple[Any, Any], rate: float, classes: int, epochs: int
 ) -> Array:
     """Accuracy of one chip on the test."""
-    search, blind = searches
-    trained = hdc.retrain(named(key, "retrain"), *train, blind or search, classes=classes, epochs=epochs, rate=rate)
+    (search, blind), (h, y) = searches, train
+    trained = hdc.retrain(named(key, "retrain"), h, y, blind or search, classes=classes, epochs=epochs, rate=rate)
     held = trained.held
     if blind is not None:
         held, _ = search.store(named(key, "write"), trained.vectors, None)
@@ -327,8 +331,8 @@ def write(run: report.Run, found: Mapping[str, Any], spread: Mapping[str, Any], 
         report.say("spread costs less than 2 points everywhere: nothing to recover")
     else:
         report.say(
-            f"{point['set']} at D = {point['D']}, spread {point['spread']:g} of a level: {point['lost']:.1f} points lost, "
-            f"{100 * point['share']:.0f} % of them recovered by retraining on the hardware"
+            f"{point['set']} at D = {point['D']}, spread {point['spread']:g} of a level: {point['lost']:.1f} points "
+            f"lost, {100 * point['share']:.0f} % of them recovered by retraining on the hardware"
         )
     mimhd_plots.accuracies(run, found, columns)
     mimhd_plots.spreads(run, spread, size.spreads)

@@ -21,11 +21,17 @@ def accuracies(run: report.Run, found: Mapping[str, Any], columns: Sequence[str]
     for k, c in enumerate(columns):
         at = np.arange(len(found)) + (k - (len(columns) - 1) / 2) * width
         label = c.replace("bit", " bit" if c == "1bit" else " bits")
-        axis.bar(at, [r[f"{c} retrained"] for r in found.values()], width, color=COLOURS[c], label=f"{label}, retrained")
-        axis.plot(at, [r[f"{c} plain"] for r in found.values()], "k_", ms=8, label="means of classes" if k == 0 else None)
+        axis.bar(
+            at, [r[f"{c} retrained"] for r in found.values()], width, color=COLOURS[c], label=f"{label}, retrained"
+        )
+        axis.plot(
+            at, [r[f"{c} plain"] for r in found.values()], "k_", ms=8, label="means of classes" if k == 0 else None
+        )
     axis.set_xticks(range(len(found)), list(found))
-    axis.set(ylabel="accuracy, %", ylim=(50, 100), title="Hyperdimensional classifiers in FeFET memories, without spread")
-    axis.legend(fontsize=8, ncol=len(columns) + 1, loc="lower center")
+    axis.set(
+        ylabel="accuracy, %", ylim=(50, 100), title="Hyperdimensional classifiers in FeFET memories, without spread"
+    )
+    axis.legend(fontsize=8, ncol=len(columns) + 1, loc="upper center", bbox_to_anchor=(0.5, -0.08))
     run.plot("accuracy", figure)
 
 
@@ -33,7 +39,9 @@ def spreads(run: report.Run, spread: Mapping[str, Any], values: Sequence[float])
     """Accuracy against the spread of V_th: a panel a data set, a colour a D, dashed without the hardware."""
     figure, axes = plot.new(len(spread))
     for axis, (name, by_size) in zip(axes, spread.items(), strict=True):
-        for colour, (d, r) in zip(("#d1752a", "#4f8f4f", "#1f6fb4", "#8c8c8c", "#7a4fa3"), by_size.items(), strict=False):
+        for colour, (d, r) in zip(
+            ("#d1752a", "#4f8f4f", "#1f6fb4", "#8c8c8c", "#7a4fa3"), by_size.items(), strict=False
+        ):
             mean, sd = (np.array([f(a) for a in r["aware"]]) for f in (np.mean, np.std))
             axis.plot(values, mean, color=colour, label=f"D = {int(d):,}, on the chips")
             axis.fill_between(values, mean - sd, mean + sd, color=colour, alpha=0.2, lw=0)
@@ -55,6 +63,8 @@ def cell(run: report.Run, memory: cam.CAM) -> None:
         low, middle, high = np.quantile(answers[:, s], (0.1, 0.5, 0.9), axis=1)
         (line,) = axis.semilogy(range(memory.levels), middle, "o-", ms=3, label=f"stores {s}")
         axis.fill_between(range(memory.levels), low, high, color=line.get_color(), alpha=0.2, lw=0)
-    axis.set(xlabel="level of the query", ylabel="current of a cell, µA", title="A cell of two FeFETs: 10 to 90 % of cells")
+    axis.set(
+        xlabel="level of the query", ylabel="current of a cell, µA", title="A cell of two FeFETs: 10 to 90 % of cells"
+    )
     axis.legend(fontsize=8)
     run.plot("cell", figure)

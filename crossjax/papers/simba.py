@@ -1,9 +1,10 @@
 """SIMBA: a binary network on a stochastic (skyrmion) memory.
 
-Miriyala, Vishwanath and Fong, IEEE Trans. Magn. 2020 (arXiv:2003.05132). Of the paper the abstract was read: a VGG-like
-binary network, 26.7 mJ and 2.7 ms an inference, 88.5 % ± 1 % with the memory's stochastic behaviour. Error rates, places
-where they strike, and the layers are not in it: here write errors, read errors and noise of the comparators are three
-numbers that are swept, and the network is BinaryNet (Hubara et al., NeurIPS 2016), for quick runs a perceptron on MNIST.
+Miriyala, Vishwanath and Fong, IEEE Trans. Magn. 2020 (arXiv:2003.05132). Of the paper the abstract was read: a
+VGG-like binary network, 26.7 mJ and 2.7 ms an inference, 88.5 % ± 1 % with the memory's stochastic behaviour. Error
+rates, places where they strike, and the layers are not in it: here write errors, read errors and noise of the
+comparators are three numbers that are swept, and the network is BinaryNet (Hubara et al., NeurIPS 2016), for quick runs
+a perceptron on MNIST.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ class Preset:
 PRESETS = {
     "quick": Preset("mlp", 1024, 6, 3e-3, 16, 2000, (0.0, 0.001, 0.01, 0.05, 0.1, 0.2), (0.0, 3.0, 10.0, 30.0)),
     "paper": Preset(
-        "vgg", 1.0, 200, 1e-3, 16, 10_000, (0.0, 0.001, 0.003, 0.01, 0.03, 0.05, 0.1, 0.2), (0.0, 3.0, 10.0, 30.0, 100.0)
+        "vgg", 1.0, 200, 1e-3, 16, 10_000, (0.0, 0.001, 0.003, 0.01, 0.03, 0.05, 0.1, 0.2),
+        (0.0, 3.0, 10.0, 30.0, 100.0),
     ),
 }  # fmt: skip
 
@@ -176,7 +178,7 @@ class _Study:
 
     def __init__(self, run: report.Run, key: Array, size: Preset, task: Task) -> None:
         self.run, self.key, self.size, self.task = run, key, size, task
-        batches = task.prepare(named(key, "adabs"), task.train[0][: 13 * 200])
+        batches = task.prepare(named(key, "adabs"), jnp.asarray(task.train[0][: 13 * 200]))
         self.calibration = batches.reshape(13, 200, *batches.shape[1:])
 
     def trained(self, errors: float | None = None) -> Any:
@@ -199,11 +201,16 @@ class _Study:
         return model
 
     def digital(self, model: Any) -> dict[str, float]:
-        """Accuracy without hardware, with batch norms and folded into thresholds; and of the same chip without errors."""
+        """Accuracy without hardware, with batch norms and folded; and of the same on tiles without errors."""
 
         def compute() -> dict[str, float]:
             folded, perfect = nn.binary.fold(model), self.chip(model, hardware())
-            found = {"digital": model, "folded": folded, "on tiles": perfect, "on tiles, folded": nn.binary.fold(perfect)}
+            found = {
+                "digital": model,
+                "folded": folded,
+                "on tiles": perfect,
+                "on tiles, folded": nn.binary.fold(perfect),
+            }
             return {name: 100.0 * float(nn.accuracy(net, *self.task.test)) for name, net in found.items()}
 
         return self.run.stage("digital", compute)
@@ -218,7 +225,10 @@ class _Study:
         return nn.read(named(self.key, "read"), chip)
 
     def sweep(self, effect: str, model: Any, name: str = "") -> dict[str, Any]:
-        """Accuracies (values, chips) against one error, as programmed and after AdaBS; ``model``: digital, or on tiles."""
+        """Accuracies (values, chips) against one error, as programmed and after AdaBS.
+
+        ``model``: digital, or, with a ``name`` of its own, on tiles.
+        """
         values = self.size.noises if effect == "comparator noise" else self.size.rates
         report.say(f"{name or effect}: {len(values)} values, {self.size.chips} chips")
 
@@ -277,13 +287,13 @@ def costs(model: Any, example: Array) -> dict[str, float]:
 
 
 def recovered(sweep: Mapping[str, Any]) -> dict[str, float] | None:
-    """The rate at which errors cost most, if they cost 2 points: what AdaBS gives back of it."""
+    """The lowest rate at which errors cost 2 points or more: what AdaBS gives back of it."""
     plain, adabs = (np.array([np.mean(a) for a in sweep[kind]]) for kind in ("plain", "adabs"))
-    shares = [
-        {"rate": sweep["values"][k], "lost": float(plain[0] - plain[k]), "share": float((adabs[k] - plain[k]) / (plain[0] - plain[k]))}
-        for k in range(1, len(plain)) if plain[0] - plain[k] >= 2.0
-    ]  # fmt: skip
-    return max(shares, key=lambda s: s["share"]) if shares else None
+    for rate, found, refreshed in zip(sweep["values"], plain, adabs, strict=True):
+        if plain[0] - found >= 2.0:
+            lost = float(plain[0] - found)
+            return {"rate": rate, "lost": lost, "share": float(refreshed - found) / lost}
+    return None
 
 
 def write(
@@ -297,7 +307,9 @@ def write(
     """Tables, CSV, plots, result.json."""
     data = "MNIST" if size.network == "mlp" else "CIFAR-10"
     run.table(
-        f"Binary network on {data}, {size.images:,} images, accuracy in %", list(digital), [[f"{v:.2f}" for v in digital.values()]]
+        f"Binary network on {data}, {size.images:,} images, accuracy in %",
+        list(digital),
+        [[f"{v:.2f}" for v in digital.values()]],
     )
     for effect, s in sweeps.items():
         unit = "standard deviation in products" if effect == "comparator noise" else "probability"
@@ -322,14 +334,15 @@ def write(
             [f"ours ({size.network})", f"{cost['weights']:,.0f}", f"{cost['products']:,.0f}", f"{cost['sums']:,.0f}",
              f"{1e3 * (cost['read energy'] + cost['sense energy']):.4g}",
              f"{1e12 * (cost['read energy'] + cost['sense energy']) / cost['products']:.3g}"],
-            ["the paper's, if it is BinaryNet", f"{vgg['weights']:,.0f}", f"{vgg['products']:,.0f}", f"{vgg['sums']:,.0f}",
+            ["the paper's, if it is BinaryNet", *(f"{vgg[k]:,.0f}" for k in ("weights", "products", "sums")),
              f"{1e3 * PAPER['energy']:.1f} (2.7 ms)", f"{1e12 * PAPER['energy'] / vgg['products']:.1f}"],
         ],
     )  # fmt: skip
     point = recovered(sweeps["read errors"])
     if point is not None:
         report.say(
-            f"read errors of {100 * point['rate']:g} % cost {point['lost']:.1f} points; AdaBS gives {100 * point['share']:.0f} % back"
+            f"read errors of {100 * point['rate']:g} % cost {point['lost']:.1f} points; "
+            f"AdaBS gives {100 * point['share']:.0f} % back"
         )
     simba_plots.sweeps(run, sweeps, digital["digital"])
     run.csv(
@@ -353,5 +366,10 @@ def write(
     if point is not None:
         figures.append(report.figure("recovered_by_adabs", point["share"]))
     return run.finish(
-        figures, digital=dict(digital), sweeps=dict(sweeps), majority=dict(majority), costs=dict(cost), recovered_at=point
+        figures,
+        digital=dict(digital),
+        sweeps=dict(sweeps),
+        majority=dict(majority),
+        costs=dict(cost),
+        recovered_at=point,
     )

@@ -1,4 +1,4 @@
-"""A film of Ge2Sb2Te5 on a waveguide: a pulse melts it up to a front, what is behind stays crystalline, light is absorbed.
+"""A film of Ge2Sb2Te5 on a waveguide: a pulse melts it up to a front, and what is behind stays crystalline.
 
     light pulse ─────────►│ amorphous │ crystalline │──► transmission
                           0           z*            L
@@ -17,6 +17,7 @@ cools towards ambient). Published indices of Ge2Sb2Te5 differ from film to film:
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
@@ -119,6 +120,13 @@ class GSTPulse:
         check_range(self, "noise", low=0)
         if self.levels is not None:
             check_count(self, "levels", low=2)
+        melting = self.film.melting - self.film.ambient
+        ensure(
+            lambda a, b: a < b,
+            "GSTPulse.tail must keep the film below melting: a rise (K) of",
+            self.film.steady(self.tail),
+            melting,
+        )
 
     @property
     def melted(self) -> Array:
@@ -137,7 +145,7 @@ class GSTPulse:
         return self.film.heat * jnp.log((self.melted - end) / (wanted - end))
 
     def written(self, tail: Array, energy: Array | float = 1.0) -> Array:
-        """Transmission after a pulse with a tail of so many ns; ``energy``: of this pulse, relative to the meant one."""
+        """Transmission after a pulse with a tail of so many ns; ``energy``: relative to the one that was meant."""
         rise = self.film.after(energy * self.melted, energy * self.tail, jnp.maximum(tail, 0.0))
         return self.film.transmission(self.film.front(rise))
 
@@ -189,4 +197,5 @@ def gst(levels: int | None = 16, *, noise: float | None = None, film: Film = Fil
     pulse = GSTPulse(film, levels=levels, noise=noise)
     reached = film.transmission(film.front(pulse.melted))
     ensure(lambda a, b: a <= b, "highest must be a transmission that the main pulse reaches", highest, reached)
-    return Device(g_max=highest, g_min=film.transmission(0.0), programming=ByPulses(), write=pulse)
+    darkest: Any = film.transmission(0.0)
+    return Device(g_max=highest, g_min=darkest, programming=ByPulses(), write=pulse)

@@ -4,8 +4,9 @@
     add-drop   T_through = (r² a² − 2 r² a cos φ + r²) / (1 − 2 r² a cos φ + (r² a)²),
                T_drop = a (1 − r²)² / (1 − 2 r² a cos φ + (r² a)²)
 
-a: amplitude that is left after one round, r: self-coupling. On resonance an all-pass ring transmits ((a − r)/(1 − r a))²,
-which is 0 at critical coupling, a = r: a film whose loss takes a through r has a transmission that falls and rises again.
+a: amplitude that is left after one round, r: self-coupling. On resonance an all-pass ring transmits
+((a − r)/(1 − r a))², which is 0 at critical coupling, a = r: a film whose loss takes a through r has a transmission
+that falls and rises again.
 """
 
 from __future__ import annotations

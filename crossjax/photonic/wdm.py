@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from crossjax._checks import ensure
-from crossjax._pytree import check_count, check_range, spec, static
+from crossjax._pytree import check_count, check_range, replace, spec, static
 
 
 @spec
@@ -36,7 +38,9 @@ class WDM:
         check_count(self, "channels")
         for name in ("spacing", "bandwidth", "free_spectral_range"):
             check_range(self, name, low=0, strict=True)
-        wanted = f"WDM.free_spectral_range must hold {self.channels} channels: channels · spacing must be at most it (nm)"
+        wanted = (
+            f"WDM.free_spectral_range must hold {self.channels} channels: channels · spacing must be at most it (nm)"
+        )
         ensure(lambda gap, fsr: self.channels * gap <= fsr * (1 + 1e-6), wanted, self.spacing, self.free_spectral_range)
 
     def matrix(self, rows: int) -> Array:
@@ -80,4 +84,5 @@ class Detector:
 
     def averaged(self, times: Array | float) -> Detector:
         """See `OutputNoise.averaged`."""
-        return Detector(self.thermal / times**0.5, self.shot / times, self.rin / times**0.5, self.one_by_one)
+        root: Any = jnp.asarray(times) ** 0.5
+        return replace(self, thermal=self.thermal / root, shot=self.shot / root**2, rin=self.rin / root)

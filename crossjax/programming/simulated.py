@@ -11,7 +11,7 @@ from jax import Array, lax
 
 from crossjax._numerics import safe_sqrt
 from crossjax._pytree import replace, spec
-from crossjax._random import named, normal, split
+from crossjax._random import named, split
 from crossjax.circuits.converters import ColumnSpread
 from crossjax.circuits.noise import averaged, noise_variance, with_noise
 from crossjax.devices.device import DeviceState

@@ -12,7 +12,7 @@ from crossjax.tiles.tile import Chip, Reading, Tile
 from crossjax.tiles.writing import build, write
 
 __all__ = [
-    "BaseCell", "Chip", "Complementary", "Differential", "Grid", "Injection", "Pairs", "Reading", "SharedReference", "Strategy", "Tile",
-    "UnitCell", "bit_slices", "build", "calibrate_ranges", "mvm", "read", "remember", "typical_ranges", "weights_at",
-    "with_thresholds", "write",
+    "BaseCell", "Chip", "Complementary", "Differential", "Grid", "Injection", "Pairs", "Reading", "SharedReference",
+    "Strategy", "Tile", "UnitCell", "bit_slices", "build", "calibrate_ranges", "mvm", "read", "remember",
+    "typical_ranges", "weights_at", "with_thresholds", "write",
 ]  # fmt: skip

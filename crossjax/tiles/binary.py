@@ -1,4 +1,4 @@
-"""Binary weights: a bit and its opposite in two devices, read as one, of memories that are written and read with errors."""
+"""Binary weights: a bit and its opposite in two devices, read as one, in memories that make errors."""
 
 from __future__ import annotations
 

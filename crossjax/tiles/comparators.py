@@ -28,4 +28,6 @@ def with_thresholds(tile: Tile, reading: Reading, thresholds: Array) -> Reading:
     share = jnp.sum(each, axis=-2) / reading.scale  # (down, across, c)
     columns = reading.columns or ColumnSpread()
     offset = -(share / tile.adc.range)[:, None]
-    return replace(reading, columns=replace(columns, offset=offset if columns.offset is None else columns.offset + offset))
+    return replace(
+        reading, columns=replace(columns, offset=offset if columns.offset is None else columns.offset + offset)
+    )

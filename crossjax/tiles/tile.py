@@ -36,8 +36,8 @@ class Tile:
         noise: standard deviation of the output noise of one MVM, in full inputs on full weights, before the ADC; or a
             law of what every line carries (`OutputNoise`: `photonic.Detector`).
         wires: what the lines make of the conductances, found once per reading, not per MVM: resistance (`Wires`),
-            crosstalk of wavelengths (`photonic.WDM`); or a `StaticDrop`, the approximation of Rasch et al. (2023), which
-            is taken off the sums of every MVM.
+            crosstalk of wavelengths (`photonic.WDM`); or a `StaticDrop`, the approximation of Rasch et al. (2023),
+            taken off the sums of every MVM.
         scaling: one digital scale per "tile" or per "column" (largest weight ↔ g_max).
         subtract: where the lines of a cell are combined: "analog" (one ADC per column) or "digital" (one per line).
         compensation: drift compensation by one factor per "tile" (GDC, Joshi 2020) or per "column"; None for none.
