@@ -136,6 +136,22 @@ def quantize(
     return u * limit
 
 
+@jax.custom_jvp
+def fire(state: Array, threshold: Array) -> Array:
+    """1 where a membrane has reached its threshold, else 0; NaN stays NaN.
+
+    The surrogate gradient by the membrane is a triangle, max(0, 1 − |V / θ − 1|) / θ; by the threshold −V / θ times it.
+    """
+    return jnp.where(jnp.isnan(state), state, (state >= threshold).astype(state.dtype))
+
+
+@fire.defjvp
+def _fire_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    (state, threshold), (moved, raised) = primals, tangents
+    slope = jnp.maximum(1.0 - jnp.abs(state / threshold - 1.0), 0.0) / threshold
+    return fire(state, threshold), slope * (moved - state / threshold * raised)
+
+
 def at_least_single(x: ArrayLike) -> Array:
     """``x`` as it is in float32 or float64; integers and half (or less) precision in JAX's default float."""
     x = jnp.asarray(x)

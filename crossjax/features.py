@@ -68,8 +68,8 @@ def isolet1560(folder: str | Path | None = None, *, fold: int = 0) -> Features:
 
     Args:
         folder: see above.
-        fold: 0 to 3: which quarter of the speakers (60 recordings of a letter: 15) is the test. Within a letter the
-            recordings lie in the order of the speakers.
+        fold: 0 to 3: which quarter of the speakers is the test, 8, 7, 8 or 7 of 30. Within a letter the recordings are
+            taken to lie in the order of the speakers, two of each.
 
     Raises:
         FileNotFoundError: if it is not there; says where it comes from.
@@ -84,8 +84,8 @@ def isolet1560(folder: str | Path | None = None, *, fold: int = 0) -> Features:
             raise BadFileError("is not the known file (it has another digest): get it again")
         found = read_tensors(path)
     x, y = found["x"].astype(np.float32), found["y"].astype(np.int32).ravel() - 1
-    test = np.zeros((26, 60), bool)  # the file is sorted by letter
-    test[:, 15 * fold : 15 * (fold + 1)] = True
+    test, ends = np.zeros((26, 60), bool), (0, 16, 30, 46, 60)  # the file is sorted by letter
+    test[:, ends[fold] : ends[fold + 1]] = True
     test = test.ravel()
     return Features((x[~test], y[~test]), (x[test], y[test]))
 

@@ -54,6 +54,15 @@ def test_write_errors_are_drawn_once_and_differ_from_chip_to_chip():
     assert (first != w).mean() == pytest.approx(0.05, abs=4 * (0.05 * 0.95 / w.size) ** 0.5)
 
 
+def test_every_write_can_go_wrong_and_a_verified_one_is_repaired():
+    w, tile = signs(60, 40), array(write_errors=0.1)
+    wrong = lambda chip: float(np.mean(np.asarray(cx.weights_at(KEY, tile, chip)) != w))  # noqa: E731
+    blank = cx.build(KEY, tile, w.shape)
+    assert wrong(cx.write(KEY, tile, blank, w)[0]) == pytest.approx(0.1, abs=0.03)
+    assert wrong(cx.program(KEY, tile, w, cx.programming.OpenLoop())[0]) == pytest.approx(0.1, abs=0.03)
+    assert wrong(cx.program(KEY, tile, w, cx.Exact())[0]) == 0.0
+
+
 def test_gradients_by_error_rates(x64):
     w, x = signs(30, 4), signs(6, 30, seed=1)
 
@@ -63,8 +72,9 @@ def test_gradients_by_error_rates(x64):
 
     check_gradients(total, 0.03, rtol=1e-4)
     assert np.isfinite(jax.grad(total)(0.0))
-    mean = jax.grad(lambda p: jnp.sum(Complementary(write_errors=p).stored(KEY, jnp.asarray(w))))(0.1)
-    np.testing.assert_allclose(mean, -2.0 * w.sum(), rtol=1e-6)  # of the mean, (1 − 2 p) w
+    x = Complementary().encode(jnp.asarray(w))
+    slip = lambda p: Complementary().decode(Complementary(write_errors=p).slip(KEY, x, jnp.ones(x.shape, bool)))  # noqa: E731
+    np.testing.assert_allclose(jax.grad(lambda p: jnp.sum(slip(p)))(0.1), -2.0 * w.sum(), rtol=1e-6)  # of (1 − 2 p) w
 
 
 def test_devices_that_leak_cancel_in_a_pair_of_opposites():
@@ -80,7 +90,8 @@ def test_thresholds_of_comparators_share_their_rows():
         tile = cx.replace(array(rows), adc=binary.COMPARATOR)
         chip, _ = cx.program(KEY, tile, w)
         reading = with_thresholds(tile, cx.read(KEY, tile, chip), jnp.asarray(theta))
-        parts = [slice(k, min(k + rows, 100)) for k in range(0, 100, rows)]
+        r = tile.grid((100, 7)).r
+        parts = [slice(k, min(k + r, 100)) for k in range(0, 100, r)]
         share = [(p.stop - p.start) / 100 for p in parts]
         wanted = sum(np.where(x[:, p] @ w[p] >= theta * f, 1.0, -1.0) for p, f in zip(parts, share, strict=True))
         np.testing.assert_array_equal(cx.mvm(KEY, tile, reading, x), wanted)
@@ -103,11 +114,9 @@ def test_folding_batch_norms_into_thresholds_changes_nothing(network):
     x = jax.random.uniform(KEY, (40, 30), minval=-1.0)
     np.testing.assert_array_equal(binary.fold(network)(x), network(x))
     rules = [(r"blocks\.0\.layer", cx.replace(array(), dac=None)), ("last", array())]
-    for tile in (array(), cx.replace(array(), adc=binary.COMPARATOR)):
-        analog = nn.to_analog(network, tile, rules, report=None, example=x)
-        now = nn.read(KEY, nn.program(KEY, analog, ranges="keep", report=None)[0])
-        np.testing.assert_array_equal(binary.fold(now)(x), network(x))
-    compare = nn.to_analog(network, cx.replace(array(), adc=binary.COMPARATOR), rules, report=None)
+    compare = nn.to_analog(network, cx.replace(array(), adc=binary.COMPARATOR), rules, report=None, example=x)
+    now = nn.read(KEY, nn.program(KEY, compare, ranges="keep", report=None)[0])
+    np.testing.assert_array_equal(binary.fold(now)(x), network(x))
     with pytest.raises(ValueError, match="read first"):
         binary.fold(compare)
 
@@ -153,7 +162,7 @@ def test_latent_weights_stay_bounded():
         (lambda: Complementary(write_errors=1.5), "write_errors"),
         (lambda: Complementary(read_errors=-0.1), "read_errors"),
         (lambda: cx.replace(array(), subtract="digital"), "read as one line"),
-        (lambda: with_thresholds(array(), cx.read(KEY, array(), cx.build(KEY, array(), (3, 2))), np.zeros(2)), "no ADC"),
+        (lambda: with_thresholds(array(), cx.read(KEY, array(), cx.build(KEY, array(), (3, 2))), np.zeros(2)), "ADC"),
         (lambda: binary.fold(nn.models.MLP((3, 2), rngs=nnx.Rngs(0))), "none"),
         (lambda: cx.training.bound_weights(0.0), "limit"),
     ],

@@ -30,7 +30,7 @@ def numbers(rows, cells, queries, levels=8, seed=0):
 def law(cell, q, s):
     """What one cell answers, in plain Python."""
     if isinstance(cell, cam.FeFET):
-        scale = cell.slope * 0.02585
+        scale = 2 * cell.slope * 0.02585
         f = lambda u: np.log1p(np.exp(u / scale)) ** 2  # noqa: E731
         u, margin = (q - s) * cell.spacing, cell.spacing / 2
         return cell.current * (f(u - margin) + f(-u - margin))
@@ -79,6 +79,20 @@ def test_what_is_within_the_sensing_limit_is_drawn_and_what_is_not_is_found():
     assert (np.asarray(cam.search(KEY, sharp, equal, np.zeros((50, 4)))) == 0).all()
 
 
+def test_a_transistor_has_its_subthreshold_slope_and_chips_their_memory():
+    cell = cam.FeFET(slope=1.0, margin=0.0)
+    a, b = (float(cell.law(jnp.asarray(v))) for v in (-0.4, -0.4 - 0.0595))
+    one = lambda v: np.log1p(np.exp(v / (2 * 0.02585))) ** 2  # noqa: E731
+    assert one(-0.4) / one(-0.4 - 0.0595) == pytest.approx(10.0, rel=0.01) and a < b  # the other transistor is on
+    chip, _ = cam.write(KEY, cam.CAM(3, cell=cam.FeFET()), np.full((2, 5), 7))
+    for other in (cam.CAM(2), cam.CAM(3), cam.CAM(3, cell=cam.FeFET(spread=0.1))):
+        with pytest.raises(ValueError, match="another memory"):
+            cam.read(other, chip)
+    many = jax.vmap(lambda k: cam.write(k, cam.CAM(3), np.full((2, 5), 7))[0])(jax.random.split(KEY, 3))
+    with pytest.raises(ValueError, match="population"):
+        cam.write(KEY, cam.CAM(3), np.full((2, 5), 7), chip=many)
+
+
 @pytest.mark.parametrize("name", CELLS)
 def test_exact_and_threshold_matches(name):
     memory = cam.CAM(3, 8, CELLS[name])
@@ -88,6 +102,11 @@ def test_exact_and_threshold_matches(name):
     chip, _ = cam.write(KEY, memory, stored)
     hit = np.asarray(cam.matches(KEY, memory, chip, np.stack([stored[2], off])))
     assert hit.tolist() == [[k == 2 for k in range(6)], [False] * 6]
+    short, _ = cam.write(KEY, memory, stored[:, :17])  # the last subarray has one cell
+    last = np.clip(stored[2, :17] + (np.arange(17) == 16) * (1 if stored[2, 16] < 7 else -1), 0, 7)
+    assert not bool(cam.matches(KEY, memory, short, last)[2]) and bool(
+        cam.matches(KEY, memory, short, stored[2, :17])[2]
+    )
     line = max(law(CELLS[name], q, s) for q, s in zip(off, stored[2], strict=True)) + 8 * law(CELLS[name], 0, 0)
     assert bool(cam.matches(KEY, memory, chip, off, limit=line + 1e-3)[2])
 
@@ -98,7 +117,7 @@ def test_spread_moves_currents_by_the_law_at_shifted_thresholds():
     np.testing.assert_allclose(drawn.std(axis=1), 0.05, rtol=0.02)
     assert abs(np.corrcoef(drawn)[0, 1]) < 0.02
     alone = cam.FeFET().law(jnp.asarray(0.15), jnp.asarray([0.02, -0.01]))
-    scale = 1.5 * 0.02585
+    scale = 2 * 1.5 * 0.02585
     f = lambda u: np.log1p(np.exp(u / scale)) ** 2  # noqa: E731
     np.testing.assert_allclose(alone, cell.current * (f(0.15 - 0.075 - 0.02) + f(-0.15 - 0.075 + 0.01)), rtol=1e-5)
 
@@ -194,7 +213,7 @@ def test_gradients_by_the_hardware_and_by_what_is_stored(x64):
          "3 cells of a row"),
         (lambda: cam.search(KEY, cam.CAM(2), cam.write(KEY, cam.CAM(2), np.zeros((2, 3)))[0], np.full((5, 3), 7)),
          "queries must be whole"),
-        (lambda: cam.read(cam.CAM(2, 32), cam.write(KEY, cam.CAM(2), np.zeros((2, 3)))[0]), "subarrays of 64"),
+        (lambda: cam.read(cam.CAM(2, 32), cam.write(KEY, cam.CAM(2), np.zeros((2, 3)))[0]), "64 columns, the memory"),
     ],
 )  # fmt: skip
 def test_bad_memories_are_refused(make, message):

@@ -40,7 +40,7 @@ def test_the_gradient_of_a_level_is_that_of_the_gaussian(x64):
 
 
 def test_a_hypervector_without_variation_becomes_nothing_and_gives_no_nan():
-    flat = jnp.full((2, 10), 3.0)
+    flat = jnp.stack([jnp.full(1000, v) for v in (3.0, 0.1, 0.7, 1e-20)])
     assert (np.asarray(hdc.standardise(flat)) == 0).all()
     assert np.isfinite(jax.grad(lambda a: jnp.sum(jnp.sin(hdc.standardise(a))))(flat)).all()
 
@@ -57,6 +57,15 @@ def test_a_projection_on_a_crossbar_is_the_projection():
     assert error == pytest.approx(0.03 / 0.6, rel=0.1)  # σ of a conductance, relative
 
 
+def test_data_of_any_kind_count_the_same(digits):
+    (h, y), _ = digits
+    whole = np.rint(np.asarray(h[:300])).astype(np.int32)
+    runs = [jax.jit(lambda a: hdc.retrain(KEY, a, jnp.asarray(y[:300]), hdc.Cosine(), classes=10, epochs=3).accuracy)(a)
+            for a in (whole, whole.astype(np.float32))]  # fmt: skip
+    np.testing.assert_array_equal(*runs)
+    np.testing.assert_array_equal(hdc.quantise(jnp.array([0, 1, -1]), 2), [2, 3, 0])
+
+
 def test_values_that_are_near_have_near_vectors_and_records_are_sums_of_bound_pairs():
     encoder = hdc.LevelPosition(features=1, dimensions=2000, levels=11)
     book = encoder.draw(KEY)
@@ -71,7 +80,7 @@ def test_values_that_are_near_have_near_vectors_and_records_are_sums_of_bound_pa
     half, flips = 150, many.flips
     chain = np.ones((7, 301))
     for v in range(7):
-        chain[v, :half] = np.where(v >= np.repeat(flips, -(-half // len(flips)))[:half], -1.0, 1.0)
+        chain[v, :half] = np.where(v >= flips, -1.0, 1.0)
     wanted = sum(book[f] * chain[value[:, f].astype(int)] for f in range(5))
     np.testing.assert_allclose(many.encode(KEY, book, x), wanted, atol=1e-4)
 
@@ -115,6 +124,7 @@ def test_digits_are_recognised_and_retraining_helps(digits, search):
 
 def test_retraining_on_the_chip_takes_back_what_spread_costs(digits):
     (h, y), (h_test, y_test) = digits
+    h, h_test = h[:, :256], h_test[:, :256]
     blind, aware = hdc.InMemory(cam.CAM(3, cell=cam.FeFET())), hdc.InMemory(cam.CAM(3, cell=cam.FeFET(spread=0.3)))
 
     def accuracies(k):
@@ -125,7 +135,7 @@ def test_retraining_on_the_chip_takes_back_what_spread_costs(digits):
         return jnp.stack([jnp.mean(f == y_test) for f in found])
 
     perfect, lost, found = np.asarray(jax.lax.map(accuracies, jax.random.split(KEY, 4))).mean(axis=0)
-    assert perfect - lost > 0.02 and found - lost > 0.5 * (perfect - lost)
+    assert perfect - lost > 0.02 and found - lost > 0.25 * (perfect - lost)
 
 
 def test_gradients_go_through_levels_and_search(digits):
@@ -137,9 +147,8 @@ def test_gradients_go_through_levels_and_search(digits):
 
 
 def test_gradients_of_the_soft_search_by_the_hardware(digits, x64):
-    (h, y), _ = digits
-    h, y = jnp.asarray(h[:20], float), jnp.asarray(y[:20])
-    vectors = hdc.bundle(h, np.arange(20) % 4, 4)
+    h = jnp.asarray(digits[0][0][:12, :60], float)
+    vectors = hdc.bundle(h, np.arange(12) % 4, 4)
 
     def loss(cell):
         search = hdc.InMemory(cam.CAM(2, cell=cell))
@@ -161,6 +170,9 @@ def test_gradients_of_the_soft_search_by_the_hardware(digits, x64):
         (lambda: hdc.Projection(10, 0), "dimensions"),
         (lambda: hdc.Projection(0, 10), "features"),
         (lambda: hdc.LevelPosition(3, levels=1), "levels"),
+        (lambda: hdc.LevelPosition(3, 100, levels=60), "at least 118 dimensions"),
+        (lambda: hdc.bundle(np.array([[1.0, np.nan], [0.0, 1.0]]), np.array([0, 1]), 2), "finite"),
+        (lambda: hdc.Projection(2, 10).encode(KEY, jnp.ones((2, 10)), np.array([np.inf, 0.0])), "finite"),
         (lambda: hdc.LevelPosition(3, low=1.0, high=1.0), "below"),
         (lambda: hdc.NGrams(27, 6), "take fewer"),
         (lambda: hdc.NGrams(5, 2).histogram(np.array([5])), "from 0 to 4"),

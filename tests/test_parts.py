@@ -65,7 +65,7 @@ def parts():
     presets = [cx.presets.get(n) for n in ("ideal", "pcm", "pcm_msp_lsp", "hermes", "standard")]
     devices = [f() for f in (cx.devices.reram_milo, cx.devices.reram_cmo, cx.devices.reram_wan, cx.devices.sonos,
                              cx.devices.pcm_pulsed, cx.devices.noisy)]  # fmt: skip
-    known = {type(p).__name__: p for whole in (*presets, *devices) for p in inside(whole)}
+    known = {type(p): p for whole in (*presets, *devices) for p in inside(whole)}
     given = {  # smooth where the default rounds; small where it is large
         "ADC": cx.ADC(bits=None, range=4.0, gain=0.1),
         "CubicLaw": cx.wires.CubicLaw(2.0),
@@ -93,7 +93,7 @@ def parts():
     for name, cls in classes().items():
         if name in STATE | LEARNING | ELSEWHERE:
             continue
-        made[name] = given.get(name) or known.get(name) or cls()
+        made[name] = given.get(name) or known.get(cls) or cls()
     return made
 
 
@@ -116,12 +116,12 @@ def apply(name, part, x):
         return part.encode(KEY, part.draw(KEY), x)
     if hasattr(part, "amorphous"):  # a film
         return part.transmission(part.front(700.0 + 900.0 * positive))
-    if hasattr(part, "written"):
+    if hasattr(part, "melted"):  # a pulse of light
         return part.written(20.0 + 80.0 * positive)
     if hasattr(part, "transmission"):
         return part.transmission(positive)
     if hasattr(part, "averaged"):  # noise of a line
-        return part.averaged(2.0).variance(x)
+        return part.averaged(2.0).variance(x, positive)
     if hasattr(part, "up"):  # the response of a pulsed device
         ends = part.draw(KEY, x.shape), -jnp.ones(x.shape), jnp.ones(x.shape)
         return part.up(KEY, 0.6 * x, *ends) + part.down(KEY, 0.6 * x, *ends)

@@ -74,6 +74,20 @@ def test_other_codings_of_inputs(network, coding):
     assert float((found.argmax(-1) == net(x).argmax(-1)).mean()) > (0.85 if coding == "random" else 0.97)
 
 
+def test_gradients_through_spikes_are_a_triangles():
+    slope = jax.vmap(jax.grad(lambda v: nn.IntegrateAndFire().step(KEY, v, jnp.zeros(()), jnp.asarray(2.0))[1]))
+    np.testing.assert_allclose(slope(jnp.array([-0.5, 1.0, 2.0, 3.0, 4.5])), [0.0, 0.25, 0.5, 0.25, 0.0])
+
+
+def test_inputs_are_rates_and_nan_is_not_hidden(network):
+    net, x = network
+    made = nn.spiking(net, x, steps=8)
+    with pytest.raises(ValueError, match="rates of spikes"):
+        made(2.0 * x + 0.1)
+    assert made(x.astype(jnp.float16)).dtype == jnp.float32
+    assert np.isnan(jax.jit(lambda a: made(a))(x.at[0, 3].set(jnp.nan))[0]).all()
+
+
 def test_every_step_sees_noise_of_its_own_and_chips_are_pure_functions(network):
     net, x = network
     tile = cx.Tile(32, 64, noise=0.5)
@@ -95,6 +109,15 @@ def test_spikes_on_an_array_of_gst(network):
     analog = nn.to_analog(nn.spiking(net, x, steps=64), photonic.array(64, 64), report=None)
     now = nn.read(KEY, nn.program(KEY, analog, ranges="keep", report=None)[0])
     assert float((now(x).argmax(-1) == net(x).argmax(-1)).mean()) > 0.8
+
+
+def test_a_network_that_is_no_chain_of_relu_is_refused(network):
+    class Tanh(nn.models.MLP):
+        def __call__(self, x):
+            return self.layers[1](jnp.tanh(self.layers[0](x)))
+
+    with pytest.raises(ValueError, match="with ReLU between"):
+        nn.spiking(Tanh((20, 48, 5), rngs=nnx.Rngs(0)), network[1])
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,11 @@ THERMAL_VOLTAGE = 0.02585
 class Cell(Protocol):
     """How a cell answers. Levels are whole numbers from 0 to ``levels`` − 1."""
 
+    @property
+    def kind(self) -> str:
+        """What a chip of such cells cannot change about itself, in words."""
+        ...
+
     def check(self, levels: int) -> None:
         """Raise ``ValueError`` if the cell cannot hold so many levels."""
         ...
@@ -76,14 +81,23 @@ def shares(x: Array, levels: int) -> Array:
     return _shares(x, jnp.arange(levels, dtype=x.dtype).reshape(-1, *[1] * x.ndim))
 
 
-class PerLevel:
-    """Cells whose signals are "the query is level k", all alike: a subclass has a ``table`` of what they answer."""
+class Alike:
+    """What cells that are all alike, and hold any number of levels, have in common."""
+
+    @property
+    def kind(self) -> str:
+        """See `Cell.kind`."""
+        return type(self).__name__
 
     def check(self, levels: int) -> None:
         """See `Cell.check`: any."""
 
     def draw(self, key: Array, shape: tuple[int, ...]) -> None:
         """See `Cell.draw`: nothing."""
+
+
+class PerLevel(Alike):
+    """Cells whose signals are "the query is level k", all alike: a subclass has a ``table`` of what they answer."""
 
     def signals(self, query: Array, levels: int) -> Array:
         """See `Cell.signals`."""
@@ -99,17 +113,12 @@ class PerLevel:
 
 
 @spec
-class Squared:
-    """(q − s)², the squared distance of levels: three products (q² · 1 − 2 q · s + 1 · s²), and exact in whole numbers.
+class Squared(Alike):
+    """(q − s)², the squared distance of levels: three products, q² · 1 − 2 q · s + 1 · s².
 
-    With one bit it is the Hamming distance.
+    With one bit it is the Hamming distance. Exact where the sums of q² over a subarray stay below 2²⁴ (in single
+    precision): for 3 bits any realistic one.
     """
-
-    def check(self, levels: int) -> None:
-        """See `Cell.check`: any."""
-
-    def draw(self, key: Array, shape: tuple[int, ...]) -> None:
-        """See `Cell.draw`: nothing."""
 
     def signals(self, query: Array, levels: int) -> Array:
         """See `Cell.signals`."""
@@ -166,19 +175,19 @@ class Table(PerLevel):
 class FeFET:
     """Two ferroelectric transistors in parallel: one conducts where the query is above what is stored, one below.
 
-        I = I_0 [f((q − s) Δ − V_m − δ₁) + f((s − q) Δ − V_m − δ₂)],   f(u) = ln(1 + e^(u / n v_T))²
+        I = I_0 [f((q − s) Δ − V_m − δ₁) + f((s − q) Δ − V_m − δ₂)],   f(u) = ln(1 + e^(u / 2 n v_T))²
 
-    The EKV law: exponential below threshold, quadratic above. Multi-bit FeFET cells store a level in two threshold
-    voltages (Kazemi et al., DATE 2021, arXiv:2011.07095, and Sci. Rep. 12, 2022: a distance "natively" given by the
-    cell; of both the abstract was read). The formula follows from device physics, and its numbers are of a plausible
-    transistor; they are not the papers'.
+    The EKV law: exponential below threshold (n times 60 mV a decade at 300 K), quadratic above. Multi-bit FeFET cells
+    store a level in two threshold voltages (Kazemi et al., DATE 2021, arXiv:2011.07095, and Sci. Rep. 12, 2022: a
+    distance "natively" given by the cell; of both the abstract was read). The formula follows from device physics, and
+    its numbers are of a plausible transistor; they are not the papers'.
 
     Attributes:
         spacing: Δ, between neighbouring levels of threshold voltage and of the query, V.
         spread: standard deviation of every threshold voltage, drawn at a write, V. The ratio to ``spacing`` counts.
         margin: V_m, by how much both transistors are off in a match, V; None: half of the spacing.
         window: memory window: the threshold voltages of all levels lie within it, V.
-        slope: n, subthreshold slope in units of the ideal one.
+        slope: n, subthreshold slope in units of the ideal one (59.5 mV a decade at 300 K).
         current: I_0, µA.
     """
 
@@ -193,6 +202,11 @@ class FeFET:
         for name in ("spacing", "window", "slope", "current"):
             check_range(self, name, low=0, strict=True)
         check_range(self, "spread", low=0)
+
+    @property
+    def kind(self) -> str:
+        """See `Cell.kind`."""
+        return "FeFET" if self.spread is None else "FeFET with spread"
 
     def check(self, levels: int) -> None:
         """See `Cell.check`: the window must hold them."""
@@ -220,7 +234,7 @@ class FeFET:
         """Current (µA) of cells whose query is ``above`` volts above what they store."""
         first, second = (0.0, 0.0) if drawn is None else (drawn[0], drawn[1])
         margin = 0.5 * self.spacing if self.margin is None else self.margin
-        scale = self.slope * THERMAL_VOLTAGE
+        scale = 2.0 * self.slope * THERMAL_VOLTAGE
 
         def current(u: Array) -> Array:
             return jnp.logaddexp(0.0, u / scale) ** 2

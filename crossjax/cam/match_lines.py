@@ -11,7 +11,7 @@ from crossjax._checks import ensure
 from crossjax._kinds import door
 from crossjax._pytree import strong
 from crossjax._random import named, normal, uniform
-from crossjax.cam.memory import CAM, CAMChip, CAMReading, check_levels, read
+from crossjax.cam.memory import CAM, CAMChip, CAMReading, check_chip, check_levels, read
 
 
 @door
@@ -66,26 +66,27 @@ def matches(
         chip: what is searched.
         queries: levels (…, cells).
         limit: current of a match line. None: an exact match, the limit half way between a row whose cells all match
-            and one with a single cell at the next level. Cells that leak in a match hide it in long subarrays.
+            and one with a single cell at the next level, by the cells of each subarray. Spread and noise may hide it.
 
     Raises:
         ValueError: as `currents`; for a limit below 0.
     """
     if limit is None:
-        limit = _between(cam, min(cam.cols, chip.shape[1]))
+        limit = _between(cam, chip.shape[1])
     ensure(lambda a: a >= 0, "limit must be ≥ 0", limit)
     lines = _lines(key, cam, chip, queries)
-    return jnp.all(lines <= limit, axis=-2)
+    return jnp.all(lines <= jnp.reshape(limit, (-1, 1)), axis=-2)
 
 
 def _between(cam: CAM, cells: int) -> Array:
-    """Half way between the currents of a line whose cells all match and of one that misses by one level."""
+    """For every subarray, half way between a line whose cells all match and one that misses by one level."""
     levels = jnp.arange(cam.levels, dtype=float)
     pair = cam.cell.signals(levels, cam.levels), cam.cell.answers(levels, None, cam.levels)
     table = jnp.einsum("kq,ks->qs", *pair)
     least = jnp.min(table + jnp.where(jnp.eye(cam.levels, dtype=bool), jnp.inf, 0.0))
     match = jnp.max(jnp.diag(table))
-    return cells * match + 0.5 * (least - match)
+    used = jnp.minimum(cam.cols, cells - np.arange(0, cells, cam.cols))
+    return used * match + 0.5 * (least - match)
 
 
 def _lowest(key: Array, cam: CAM, lines: Array) -> Array:
@@ -98,9 +99,8 @@ def _lowest(key: Array, cam: CAM, lines: Array) -> Array:
 
 def _lines(key: Array, cam: CAM, chip: CAMChip | CAMReading, queries: Array | np.ndarray) -> Array:
     """Currents of all match lines for queries (…, cells): (…, subarrays, rows)."""
+    check_chip(cam, chip)
     reading = chip if isinstance(chip, CAMReading) else read(cam, chip)
-    if reading.answers.ndim != 4:
-        raise ValueError(f"a population of chips, answers {reading.answers.shape}: take jax.vmap over them")
     queries = check_levels("queries", cam, queries)
     if queries.ndim < 1 or queries.shape[-1] != reading.shape[1]:
         raise ValueError(f"queries must end in the {reading.shape[1]} cells of a row, got shape {queries.shape}")
@@ -117,7 +117,8 @@ def _sums(key: Array, cam: CAM, reading: CAMReading, queries: Array) -> Array:
 
     def some(block: Array) -> Array:
         signals = cam.cell.signals(block.swapaxes(0, 1), cam.levels)
-        products = [s @ a for s, a in zip(signals, reading.answers, strict=True)]  # one for every signal
+        pairs = zip(signals, reading.answers, strict=True)  # one product for every signal
+        products = [jnp.matmul(s, a, precision=lax.Precision.HIGHEST) for s, a in pairs]
         return jnp.moveaxis(sum(products[1:], products[0]), 0, 1)
 
     batch = flat.shape[0]

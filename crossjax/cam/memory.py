@@ -29,9 +29,9 @@ class CAM:
         vote: how subarrays decide: by "majority", each for the row that it finds nearest (the default architecture of
             Liu et al., Sci. Rep. 12, 2022, as CAMASim has it), or by the "sum" of their digitised currents.
         noise: standard deviation of the current of a match line, in one search.
-        sensing_limit: match lines of a subarray whose currents are within this of the lowest one are not told apart:
-            one of them is taken at random. None: the sense amplifier sees every difference, and a priority encoder
-            takes the first of equals.
+        sensing_limit: match lines of a subarray (their sums, where ``vote`` is "sum") whose currents are within this of
+            the lowest one are not told apart: one of them is taken at random. None: the sense amplifier sees every
+            difference, and a priority encoder takes the first of equals.
     """
 
     bits: int = static(default=3)
@@ -56,6 +56,11 @@ class CAM:
         """Levels of a cell."""
         return 2**self.bits
 
+    @property
+    def hardware(self) -> tuple[str, ...]:
+        """What a chip of this memory cannot change about itself, in words."""
+        return f"{self.bits} bits", f"{self.cols} columns", f"cell {self.cell.kind}"
+
     def cut(self, x: Array) -> Array:
         """Rows (…, cells) on subarrays: (…, subarrays, cols), filled up with zeros."""
         spare = -x.shape[-1] % self.cols
@@ -71,11 +76,13 @@ class CAMChip:
         levels: of every cell, (rows, subarrays, cols).
         drawn: what its last write made of every cell besides, see `Cell.draw`.
         shape: (rows, cells).
+        hardware: what of its memory it cannot change, see `CAM.hardware`.
     """
 
     levels: Array
     drawn: Any
     shape: tuple[int, int] = static()
+    hardware: tuple[str, ...] = static()
 
 
 @spec
@@ -85,10 +92,12 @@ class CAMReading:
     Attributes:
         answers: the currents.
         shape: (rows, cells).
+        hardware: see `CAM.hardware`.
     """
 
     answers: Array
     shape: tuple[int, int] = static()
+    hardware: tuple[str, ...] = static()
 
 
 @door
@@ -108,8 +117,10 @@ def write(key: Array, cam: CAM, levels: Array | np.ndarray, *, chip: CAMChip | N
     levels = check_levels("levels", cam, levels)
     if levels.ndim != 2 or levels.size == 0:
         raise ValueError(f"levels must be (rows, cells), at least 1 each, got shape {levels.shape}")
-    if chip is not None and chip.shape != levels.shape:
-        raise ValueError(f"levels {levels.shape} do not fit a chip of {chip.shape} rows and cells")
+    if chip is not None:
+        check_chip(cam, chip)
+        if chip.shape != levels.shape:
+            raise ValueError(f"levels {levels.shape} do not fit a chip of {chip.shape} rows and cells")
     return _write(key, strong(cam), levels, chip, (levels.shape[0], levels.shape[1]))
 
 
@@ -118,10 +129,10 @@ def _write(key: Array, cam: CAM, levels: Array, chip: CAMChip | None, shape: tup
     wanted = cam.cut(levels)
     drawn = cam.cell.draw(named(key, "write"), wanted.shape)
     if chip is None:
-        return CAMChip(wanted, drawn, shape), jnp.asarray(levels.size)
+        return CAMChip(wanted, drawn, shape, cam.hardware), jnp.asarray(levels.size)
     hit = wanted != chip.levels
     drawn = jax.tree.map(lambda new, old: jnp.where(hit, new, old), drawn, chip.drawn)
-    return CAMChip(wanted, drawn, shape), jnp.sum(hit)
+    return CAMChip(wanted, drawn, shape, cam.hardware), jnp.sum(hit)
 
 
 @door
@@ -133,10 +144,7 @@ def read(cam: CAM, chip: CAMChip) -> CAMReading:
     Raises:
         ValueError: for a chip of another memory.
     """
-    if chip.levels.ndim != 3:
-        raise ValueError(f"chip is a population, levels {chip.levels.shape}: take jax.vmap over the chips")
-    if chip.levels.shape[-1] != cam.cols:
-        raise ValueError(f"this chip has subarrays of {chip.levels.shape[-1]} columns, the memory of {cam.cols}")
+    check_chip(cam, chip)
     return _read(strong(cam), chip)
 
 
@@ -146,7 +154,17 @@ def _read(cam: CAM, chip: CAMChip) -> CAMReading:
     spare = answers.shape[1] * cam.cols - chip.shape[1]
     if spare:  # no cells there: no current, whatever the query is
         answers = answers.at[:, -1, cam.cols - spare :].set(0.0)
-    return CAMReading(answers, chip.shape)
+    return CAMReading(answers, chip.shape, chip.hardware)
+
+
+def check_chip(cam: CAM, chip: CAMChip | CAMReading) -> None:
+    """Raise ``ValueError`` unless a chip, or the reading of one, is one, and of such a memory."""
+    found, wanted = (chip.levels, 3) if isinstance(chip, CAMChip) else (chip.answers, 4)
+    if found.ndim != wanted:
+        raise ValueError(f"a population of chips, arrays of {found.shape}: take jax.vmap over them")
+    differs = [f"{a}, the memory {b}" for a, b in zip(chip.hardware, cam.hardware, strict=True) if a != b]
+    if differs:
+        raise ValueError(f"this chip is of another memory ({'; '.join(differs)}): use the one that it was written with")
 
 
 def check_levels(name: str, cam: CAM, levels: Array | np.ndarray) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import jax.numpy as jnp
@@ -15,8 +16,8 @@ from crossjax._random import normal
 class OutputNoise(Protocol):
     """Noise of one MVM's outputs, before the ADC."""
 
-    def variance(self, sums: Array) -> Array:
-        """Variance of lines that carry ``sums``, in full inputs on full weights."""
+    def variance(self, sums: Array, light: Array) -> Array:
+        """Variance of lines that carry ``sums``, Σ x w, and ``light``, Σ |x w|; in full inputs on full weights."""
         ...
 
     def averaged(self, times: Array | float) -> OutputNoise:
@@ -32,18 +33,29 @@ def averaged(noise: Noise, times: Array | float) -> Noise:
     return noise / times**0.5 if is_real(noise) else noise.averaged(times)  # type: ignore[union-attr]
 
 
-def noise_variance(noise: Noise | None, sums: Array) -> Array:
-    """Variance of lines that carry ``sums``; ``noise``: a standard deviation, or a law."""
+def noise_variance(noise: Noise | None, sums: Array, light: Array) -> Array:
+    """Variance of lines; ``noise``: a standard deviation, or a law. Arguments as `OutputNoise.variance`."""
     if noise is None:
         return jnp.zeros_like(sums)
-    return jnp.asarray(noise) ** 2 if is_real(noise) else noise.variance(sums)  # type: ignore[union-attr]
+    return jnp.asarray(noise) ** 2 if is_real(noise) else noise.variance(sums, light)  # type: ignore[union-attr]
 
 
-def with_noise(key: Array, noise: Noise | None, sums: Array, extra: Array | None = None) -> Array:
-    """Lines with their noise, and with that of a variance besides."""
+def with_noise(
+    key: Array, noise: Noise | None, sums: Array, extra: Array | None = None, light: Callable[[], Array] | None = None
+) -> Array:
+    """Lines with their noise, and with that of a variance besides.
+
+    Args:
+        key: of the noise.
+        noise: a standard deviation, or a law.
+        sums: what the lines carry.
+        extra: variance besides.
+        light: Σ |x w|, found where a law needs it; None: the sums' magnitudes.
+    """
     if extra is None and noise is None:
         return sums
     if extra is None and is_real(noise):
         return sums + jnp.asarray(noise) * normal(key, sums.shape, sums.dtype)
-    variance = noise_variance(noise, sums)
+    needs = noise is not None and not is_real(noise) and light is not None
+    variance = noise_variance(noise, sums, light() if needs and light is not None else jnp.abs(sums))
     return sums + safe_sqrt(variance if extra is None else variance + extra) * normal(key, sums.shape, sums.dtype)

@@ -16,9 +16,9 @@ import numpy as np
 import optax
 from jax import Array, lax
 
-from crossjax._checks import KindError, as_array, ensure_range, is_traced, shown
+from crossjax._checks import KindError, as_array, ensure, ensure_range, is_finite, is_traced, shown
 from crossjax._kinds import door
-from crossjax._numerics import ratio
+from crossjax._numerics import at_least_single, ratio
 from crossjax._pytree import check_range, spec, strong
 from crossjax._random import named, numbered
 from crossjax.cam import CAM, CAMChip, currents, read, search, write
@@ -257,10 +257,11 @@ def _descend(
     begin = standardise(vectors)
     (vectors, _), rights = lax.scan(step, (begin, optimiser.init(begin)), (jnp.arange(epochs * steps), rows))
     last = numbered(key, epochs * steps)
-    held, written = search.store(named(last, "store"), vectors, None)
+    held, cells = search.store(named(last, "store"), vectors, None)
+    written = cells * (epochs * steps + 1.0)
     right = jnp.mean(search.classify(named(last, "search"), held, h) == y)
     accuracy = jnp.append(rights.reshape(epochs, steps).mean(axis=1), right)
-    return Classifier(vectors, held, search, accuracy, written * (epochs * steps + 1))
+    return Classifier(vectors, held, search, accuracy, written)
 
 
 # ----------------------------------------------------------------------------------------------------- checks
@@ -286,7 +287,8 @@ def _unit(h: Array) -> Array:
 
 def _checked(h: Array | np.ndarray, y: Array | np.ndarray, classes: int) -> tuple[Array, Array]:
     """Hypervectors (n, D) and labels (n,) that go together."""
-    h = h if is_traced(h) else jnp.asarray(as_array("h", h), jnp.zeros(()).dtype)
+    h = at_least_single(h if is_traced(h) else as_array("h", h))
+    ensure(is_finite, "h must be finite", h)
     if classes < 1:
         raise ValueError(f"classes must be at least 1, got {classes}")
     if not is_traced(y):

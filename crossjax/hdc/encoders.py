@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from crossjax._checks import KindError, as_array, is_traced, shown
+from crossjax._checks import KindError, as_array, ensure, is_finite, is_traced, shown
+from crossjax._numerics import at_least_single
 from crossjax._pytree import check_count, check_order, spec, static
 from crossjax._random import named, uniform
 from crossjax.programming import program
 from crossjax.tiles import Tile, mvm, read
-from crossjax.tiles.cells import nearest_level
 
 
 class Encoder(Protocol):
@@ -42,7 +42,8 @@ def signs(key: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _data(x: Array | np.ndarray, features: int) -> Array:
-    x = x if is_traced(x) else jnp.asarray(as_array("x", x), jnp.zeros(()).dtype)
+    x = at_least_single(x if is_traced(x) else as_array("x", x))
+    ensure(is_finite, "x must be finite", x)
     if x.ndim < 1 or x.shape[-1] != features:
         raise ValueError(f"x must end in {features} features, got shape {x.shape}")
     return x
@@ -106,6 +107,11 @@ class LevelPosition:
         check_count(self, "dimensions")
         check_count(self, "levels", low=2)
         check_order(self, "low", "high", strict=True)
+        if self.levels - 1 > self.dimensions // 2:
+            raise ValueError(
+                f"LevelPosition.levels ({self.levels}) need as many components that flip, half of dimensions less one: "
+                f"at least {2 * (self.levels - 1)} dimensions, got {self.dimensions}"
+            )
 
     def draw(self, key: Array) -> Array:
         """See `Encoder.draw`: vectors of the positions, bound to that of the lowest value, (features, D)."""
@@ -113,29 +119,28 @@ class LevelPosition:
 
     @property
     def flips(self) -> np.ndarray:
-        """The values from which on a group of components is the opposite, (groups,); half of all never are."""
-        size = -(-(self.dimensions // 2) // (self.levels - 1))
-        groups = -(-(self.dimensions // 2) // max(size, 1))
-        return 1 + np.arange(groups) * (self.levels - 1) // max(groups, 1)
+        """The value from which on a component is the opposite, (D // 2,), evenly spread; the others never are."""
+        half = self.dimensions // 2
+        return 1 + np.arange(half) * (self.levels - 1) // max(half, 1)
 
     def encode(self, key: Array, book: Array, x: Array) -> Array:
-        """See `Encoder.encode`: one product for every group of components that flip at the same value."""
+        """See `Encoder.encode`: one product for all components that flip at one value. Its gradient by x is 0."""
         x = (_data(x, self.features) - self.low) / (self.high - self.low)
-        value = nearest_level(x, self.levels) * (self.levels - 1)
+        value = lax.stop_gradient(jnp.round(jnp.clip(x, 0.0, 1.0) * (self.levels - 1)))
         half, flips = self.dimensions // 2, self.flips
         kept = jnp.broadcast_to(jnp.sum(book[:, half:], axis=0), (*x.shape[:-1], self.dimensions - half))
-        if half == 0:
-            return kept
-        size = -(-half // len(flips))
-        groups = jnp.pad(book[:, :half], ((0, 0), (0, size * len(flips) - half)))
-        groups = groups.reshape(self.features, len(flips), size).swapaxes(0, 1)
+        starts = np.searchsorted(flips, np.arange(1, self.levels))
+        size = int(np.diff(np.append(starts, half)).max())  # some values have one component more than others
+        which = np.minimum(starts[:, None] + np.arange(size), half - 1)
+        groups = book[:, which].swapaxes(0, 1)  # (values, features, size)
 
         def one(group: tuple[Array, Array]) -> Array:
             at, vectors = group
-            return jnp.where(value >= at - 0.5, -1.0, 1.0) @ vectors
+            return jnp.where(value >= at, -1.0, jnp.where(jnp.isnan(value), value, 1.0)) @ vectors
 
-        found = jnp.moveaxis(lax.map(one, (jnp.asarray(flips), groups)), 0, -2)
-        return jnp.concatenate([found.reshape(*x.shape[:-1], -1)[..., :half], kept], axis=-1)
+        found = jnp.moveaxis(lax.map(one, (jnp.arange(1, self.levels), groups)), 0, -2)
+        place = flips - 1, np.arange(half) - starts[flips - 1]
+        return jnp.concatenate([found[..., place[0], place[1]], kept], axis=-1)
 
 
 @spec

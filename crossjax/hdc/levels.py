@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array
 
 from crossjax._kinds import door
-from crossjax._numerics import ratio
+from crossjax._numerics import at_least_single, ratio, safe_sqrt
 
 _NORMAL = NormalDist()
 
@@ -44,8 +44,11 @@ def centres(bits: int) -> np.ndarray:
 @door
 def standardise(h: Array) -> Array:
     """Hypervectors (…, D) with mean 0 and deviation 1 over their components; one of equal components becomes 0."""
+    h = at_least_single(h)
     centred = h - jnp.mean(h, axis=-1, keepdims=True)
-    return ratio(centred, jnp.sqrt(jnp.mean(centred * centred, axis=-1, keepdims=True) + 1e-30))
+    rounding = jnp.finfo(h.dtype).eps * jnp.max(jnp.abs(h), axis=-1, keepdims=True)
+    variance = jnp.mean(centred * centred, axis=-1, keepdims=True)
+    return ratio(centred, safe_sqrt(jnp.where(variance > (4.0 * rounding) ** 2, variance, 0.0)))
 
 
 @door
@@ -58,9 +61,10 @@ def quantise(h: Array, bits: int) -> Array:
     Raises:
         ValueError: for less than 1 or more than 8 bits.
     """
+    h = at_least_single(h)
     edges = jnp.asarray(thresholds(bits), h.dtype)
     smooth = 2**bits * jax.scipy.stats.norm.cdf(h)
-    level = sum((h >= edge).astype(h.dtype) for edge in edges)
+    level = jnp.where(jnp.isnan(h), h, sum((h >= edge).astype(h.dtype) for edge in edges))
     return smooth + jax.lax.stop_gradient(level - smooth)
 
 

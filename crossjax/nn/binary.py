@@ -30,8 +30,8 @@ COMPARATOR = ADC(bits=1, range=1.0)
 
 @jax.custom_jvp
 def sign_through(x: Array) -> Array:
-    """+1 for x ≥ 0, −1 below; the surrogate gradient is 1 within [−1, 1] and 0 outside."""
-    return jnp.where(x >= 0, 1.0, -1.0).astype(x.dtype)
+    """+1 for x ≥ 0, −1 below, NaN for NaN; the surrogate gradient is 1 within [−1, 1] and 0 outside."""
+    return jnp.where(jnp.isnan(x), x, jnp.where(x >= 0, 1.0, -1.0).astype(x.dtype))
 
 
 @sign_through.defjvp
@@ -203,6 +203,11 @@ def _compares(op: Op) -> bool:
     return isinstance(op.on, OnTiles) and op.on.tile.adc is not None and op.on.tile.adc.steps == 2
 
 
+def binary_layers(model: Any) -> list[Any]:
+    """The binary layers of a network."""
+    return [layer for _, layer in nnx.iter_modules(model) if isinstance(layer, BinaryLinear | BinaryConv)]
+
+
 @door
 def products(model: Any, example: Array) -> dict[str, float]:
     """What an inference takes on binary layers: ``weights``, ``products`` (XNORs, with padding), ``sums`` (outputs).
@@ -213,9 +218,7 @@ def products(model: Any, example: Array) -> dict[str, float]:
     """
     model, found = nnx.clone(model), {"weights": 0.0, "products": 0.0, "sums": 0.0}
     model.eval()
-    for _, layer in list(nnx.iter_modules(model)):
-        if not isinstance(layer, BinaryLinear | BinaryConv):
-            continue
+    for layer in binary_layers(model):
 
         def counted(x: Array, kernel: Array, *rest: Any, exact: Any = layer.product, **options: Any) -> Array:
             y = exact(x, kernel, *rest, **options)

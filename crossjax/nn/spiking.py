@@ -17,10 +17,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array, lax
 
-from crossjax._checks import KindError, ensure, is_array, shown
+from crossjax._checks import KindError, ensure, shown
 from crossjax._kinds import door
+from crossjax._numerics import at_least_single, fire
 from crossjax._pytree import check_choice, spec, static
-from crossjax._random import named, numbered, uniform
+from crossjax._random import keyed_by, named, numbered, uniform
 from crossjax.nn.change import at_step
 from crossjax.nn.convert import digital
 from crossjax.nn.walk import ops
@@ -42,6 +43,8 @@ class Neuron(Protocol):
 class IntegrateAndFire:
     """V ← V + current; a spike where V ≥ θ; then V ← V − θ ("soft", the rest is kept) or 0 ("hard").
 
+    A spike's surrogate gradient is a triangle around the threshold (`fire`).
+
     Attributes:
         reset: "soft" or "hard".
     """
@@ -58,8 +61,15 @@ class IntegrateAndFire:
     def step(self, key: Array, state: Array, current: Array, threshold: Array) -> tuple[Array, Array]:
         """See `Neuron.step`."""
         state = state + current
-        spikes = (state >= threshold).astype(current.dtype)
+        spikes = fire(state, threshold)
         return state - spikes * (threshold if self.reset == "soft" else state), spikes
+
+
+_RATES = "inputs must be within [0, 1], rates of spikes"
+
+
+def _is_rate(x: Any) -> Any:
+    return (x >= 0) & (x <= 1)
 
 
 class Thresholds(nnx.Variable):
@@ -97,8 +107,10 @@ class Spiking(nnx.Module):
 
     def course(self, x: Array) -> Array:
         """Outputs after every step, (T, batch, classes): the mean so far."""
+        x = at_least_single(x)
+        ensure(_is_rate, _RATES, x)
         x = x.reshape(x.shape[0], -1)
-        thresholds, key = self.thresholds[...], self.key[...]
+        thresholds, key = self.thresholds[...], keyed_by(self.key[...], x)
         hidden = len(self.layers) - 1
         shapes = [(x.shape[0], layer.kernel[...].shape[-1]) for layer in self.layers]
         scales = [jnp.ones(()), *thresholds]  # what a spike stands for
@@ -126,7 +138,7 @@ class Spiking(nnx.Module):
         if self.coding == "random":
             return phase, (uniform(key, x.shape) < x).astype(x.dtype)
         phase = phase + x
-        spikes = (phase >= 1.0 - 1e-6).astype(x.dtype)
+        spikes = fire(phase + 1e-6, jnp.ones(()))
         return phase - spikes, spikes
 
 
@@ -178,14 +190,19 @@ def spiking(
     if coding not in ("regular", "random", "current"):
         raise ValueError(f"coding must be regular, random or current, got {coding!r}")
     ensure(lambda p: (p > 0) & (p <= 100), "percentile must be in (0, 100]", percentile)
-    x = x if is_array(x) else jnp.asarray(x)
-    ensure(lambda a: (a >= 0) & (a <= 1), "x must be within [0, 1], rates of spikes", x)
+    x = at_least_single(x)
+    ensure(_is_rate, _RATES, x)
     exact: Any = digital(model) if any(True for _ in ops(model)) else model
     a, found = x.reshape(x.shape[0], -1), []
     for layer in exact.layers[:-1]:
         a = jax.nn.relu(layer(a))
         top = jnp.percentile(a, percentile)
         found.append(jnp.where(top > 0, top, jnp.maximum(jnp.max(a), 1e-6)))
+    if not jnp.allclose(exact.layers[-1](a), exact(x), rtol=1e-3, atol=1e-4 * float(jnp.max(jnp.abs(a)))):
+        raise KindError(
+            f"{type(model).__name__} is not its layers with ReLU between: its outputs for x differ from theirs, and "
+            "spikes stand for activations of ReLU"
+        )
     made = Spiking(
         list(nnx.clone(model).layers),
         jnp.stack(found),

@@ -107,8 +107,8 @@ def reproduce(options: Options) -> Path:
         ImportError: without aeon, which two of the data sets come with.
     """
     key, size = seeded(options.seed), options.sized(PRESETS)
-    if min(size.images, size.chips, size.epochs) < 1 or options.rate < 0:
-        raise ValueError("images, chips and epochs must be at least 1, the rate at least 0")
+    if size.images < 100 or min(size.chips, size.epochs) < 1 or options.rate < 0:
+        raise ValueError("images must be at least 100, chips and epochs at least 1, the rate at least 0")
     sources = six(options.data, size)
     with report.open_run("mimhd", options.out, options.inputs(size), force=options.force) as run:
         study = _Study(run, key, size, options.rate)

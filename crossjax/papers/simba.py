@@ -3,8 +3,8 @@
 Miriyala, Vishwanath and Fong, IEEE Trans. Magn. 2020 (arXiv:2003.05132). Of the paper the abstract was read: a
 VGG-like binary network, 26.7 mJ and 2.7 ms an inference, 88.5 % ± 1 % with the memory's stochastic behaviour. Error
 rates, places where they strike, and the layers are not in it: here write errors, read errors and noise of the
-comparators are three numbers that are swept, and the network is BinaryNet (Hubara et al., NeurIPS 2016), for quick runs
-a perceptron on MNIST.
+comparators (of all layers' sums, the last one's too) are three numbers that are swept, and the network is BinaryNet
+(Hubara et al., NeurIPS 2016), for quick runs a perceptron on MNIST.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from crossjax import DAC, nn, report, training
 from crossjax._pytree import replace
 from crossjax._random import named, seeded, split
 from crossjax.images import Pipeline, cifar10, mnist
-from crossjax.nn.binary import BinaryMLP, BinaryVGG, products
+from crossjax.nn.binary import BinaryMLP, BinaryVGG, binary_layers, products
 from crossjax.papers import simba_plots
 from crossjax.papers.options import Options as CommonOptions
 from crossjax.population import stream
@@ -259,6 +259,7 @@ class _Study:
 
         def compute() -> dict[str, Any]:
             found: dict[str, Any] = {"rows": [], "tiles": [], "accuracy": []}
+            widest = max(layer.kernel[...].size // layer.kernel.shape[-1] for layer in binary_layers(model))
             for rows in (ROWS, 512, 256, 128):
                 tile = replace(hardware(), rows=rows)
                 rules = [(self.task.first.replace(".", r"\."), first(tile)), (self.task.last.replace(".", r"\."), tile)]
@@ -266,7 +267,7 @@ class _Study:
                 chip, _ = nn.program(named(self.key, "chip"), compare, ranges="keep", report=None)
                 net = nn.binary.fold(nn.read(named(self.key, "read"), chip))
                 found["rows"].append(rows)
-                found["tiles"].append(-(-int(self.size.width) // rows))
+                found["tiles"].append(-(-widest // rows))
                 found["accuracy"].append(100.0 * float(nn.accuracy(net, *self.task.test)))
             return found
 
@@ -279,7 +280,7 @@ def costs(model: Any, example: Array) -> dict[str, float]:
     return counted | {
         "read energy": counted["products"] * READ * 1e-12,
         "sense energy": counted["sums"] * SENSE * 1e-12,
-        "write energy": counted["weights"] * WRITE * 1e-12,
+        "write energy": 2 * counted["weights"] * WRITE * 1e-12,
     }
 
 
@@ -323,7 +324,7 @@ def write(
         )
     run.table(
         "Layers on tiles of fewer rows: accuracy in %, by a majority of comparators (partial sums are exact)",
-        [f"{r} rows, {t} tiles" for r, t in zip(majority["rows"], majority["tiles"], strict=True)],
+        [f"{r} rows, up to {t} tiles" for r, t in zip(majority["rows"], majority["tiles"], strict=True)],
         [[f"{a:.2f}" for a in majority["accuracy"]]],
     )
     vgg = products(BinaryVGG(rngs=nnx.Rngs(0)), jnp.zeros((1, 32, 32, 3)))

@@ -39,7 +39,7 @@ class Film:
         length: L, µm.
         wavelength: λ, µm.
         absorption_crystalline, absorption_amorphous: imaginary part n_i of the effective index.
-        resistance: thermal, R; of 1 m of width, K m / W.
+        resistance: thermal, R, K m² / W.
         heat: R C = τ, ns.
         width: W of the waveguide, µm.
         melting, ambient: T_m and T_amb, K.
@@ -122,16 +122,19 @@ class GSTPulse:
             check_count(self, "levels", low=2)
         melting = self.film.melting - self.film.ambient
         ensure(
-            lambda a, b: a < b,
-            "GSTPulse.tail must keep the film below melting: a rise (K) of",
-            self.film.steady(self.tail),
-            melting,
+            lambda a, b: a < b, "GSTPulse.tail must not melt the film: a rise (K)", self.film.steady(self.tail), melting
         )
+        ensure(lambda a, b: a > b, "GSTPulse.power must melt the film: a rise (K)", self.melted, melting)
 
     @property
     def melted(self) -> Array:
         """Rise (K) at the end of the main part."""
         return self.film.after(0.0, self.power, self.time)
+
+    @property
+    def reach(self) -> Array:
+        """The largest transmission: that of the main part alone."""
+        return self.film.transmission(self.film.front(self.melted))
 
     @property
     def off(self) -> Array:
@@ -165,11 +168,11 @@ class GSTPulse:
         return self.written(stimulus, energy), None
 
     def plan(self, target: Array, known: None, goal: Array, g_min: Scalar, g_max: Scalar) -> Plan:
-        """See `Write.plan`: the tail of the nearest level."""
-        goal = clip_inside(goal, g_min, g_max)
-        aim = goal if self.levels is None else nearest_state(goal, self.levels, g_min, g_max)
+        """See `Write.plan`: the tail of the nearest level that the film can have; smaller requests add up."""
+        goal = clip_inside(clip_inside(goal, g_min, g_max), self.film.transmission(0.0), self.reach)
+        now, aim = (nearest_state(g, self.levels, g_min, g_max) for g in (target, goal))
         tail = jnp.minimum(self.length(self.film.amorphous(aim)), 1.1 * self.off)
-        return Plan(tail, (goal != target).astype(jnp.int32), aim)
+        return Plan(tail, (now != aim).astype(jnp.int32), goal)
 
     def deviation(self, g: Array, g_max: Scalar) -> Array:
         """See `Write.deviation`: by how much energies that differ move the transmission, to first order."""
@@ -195,7 +198,6 @@ def gst(levels: int | None = 16, *, noise: float | None = None, film: Film = Fil
         ValueError: for less than 2 levels, or a largest transmission that the main part of the pulse does not reach.
     """
     pulse = GSTPulse(film, levels=levels, noise=noise)
-    reached = film.transmission(film.front(pulse.melted))
-    ensure(lambda a, b: a <= b, "highest must be a transmission that the main pulse reaches", highest, reached)
+    ensure(lambda a, b: a <= b, "highest must be a transmission that the main pulse reaches", highest, pulse.reach)
     darkest: Any = film.transmission(0.0)
     return Device(g_max=highest, g_min=darkest, programming=ByPulses(), write=pulse)

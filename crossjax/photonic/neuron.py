@@ -5,7 +5,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import Array
 
-from crossjax._numerics import ratio
+from crossjax._checks import ensure
+from crossjax._numerics import fire, ratio
 from crossjax._pytree import check_range, spec
 from crossjax._random import named, normal
 from crossjax.photonic.rings import Ring
@@ -33,6 +34,12 @@ class GSTNeuron:
     def _check(self) -> None:
         check_range(self, "fire", low=0, high=1, strict=True)
         check_range(self, "noise", low=0)
+        ends = jnp.asarray(self.ring.coupling), jnp.asarray(self.ring.detuning)
+        ensure(
+            lambda r, phase: self.ring.monotonic & (phase == 0),
+            "GSTNeuron.ring must be monotonic and on resonance: (coupling, detuning)",
+            *ends,
+        )
 
     def start(self, shape: tuple[int, ...]) -> Array:
         """Crystalline membranes."""
@@ -46,7 +53,7 @@ class GSTNeuron:
         state = jnp.clip(state + self.fire * grown, 0.0, 1.0)
         away = jnp.abs(self.transmission(state) - self.transmission(jnp.zeros(())))
         limit = jnp.abs(self.transmission(jnp.asarray(self.fire)) - self.transmission(jnp.zeros(())))
-        spikes = (away >= limit * (1 - 1e-6)).astype(current.dtype)
+        spikes = fire(away, limit * (1 - 1e-6))
         return state * (1.0 - spikes), spikes
 
     def transmission(self, state: Array) -> Array:

@@ -12,24 +12,26 @@ that falls and rises again.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
 
 from crossjax._pytree import check_order, check_range, spec
+from crossjax.photonic.wdm import WDM
 
 
 def all_pass(a: Array | float, r: Array | float, phase: Array | float = 0.0) -> Array:
     """Transmitted power of a ring on one bus."""
-    c = jnp.cos(jnp.asarray(phase))
-    return (a * a - 2 * r * a * c + r * r) / (1 - 2 * r * a * c + (r * a) ** 2)
+    s = 4 * r * a * jnp.sin(jnp.asarray(phase) / 2) ** 2  # the cosines of the formula cancel near resonance
+    return ((a - r) ** 2 + s) / ((1 - r * a) ** 2 + s)
 
 
 def add_drop(a: Array | float, r: Array | float, phase: Array | float = 0.0) -> tuple[Array, Array]:
     """Power at the through and the drop port of a ring between two buses of the same coupling."""
-    c = jnp.cos(jnp.asarray(phase))
-    below = 1 - 2 * r * r * a * c + (r * r * a) ** 2
-    return (r * r * a * a - 2 * r * r * a * c + r * r) / below, a * (1 - r * r) ** 2 / below
+    s = 4 * r * r * a * jnp.sin(jnp.asarray(phase) / 2) ** 2
+    below = (1 - r * r * a) ** 2 + s
+    return (r * r * (1 - a) ** 2 + s) / below, a * (1 - r * r) ** 2 / below
 
 
 def mixed_index(share: Array | float, crystalline: complex, amorphous: complex) -> Array:
@@ -46,12 +48,13 @@ def mixed_index(share: Array | float, crystalline: complex, amorphous: complex) 
 class Ring:
     """An all-pass ring, part of it under a film whose crystalline share p is a memory.
 
+    The film absorbs, its n_i linear in p; the phase that it adds is left out, as if the light followed the resonance.
+
     Attributes:
         radius: µm.
         film: length under the film, µm.
         coupling: r.
-        index: n_eff of the waveguide, and
-        group: n_g, which the free spectral range is by.
+        group: group index n_g, which the free spectral range is by.
         absorption_crystalline, absorption_amorphous: n_i of the covered waveguide.
         wavelength: µm.
         detuning: phase off resonance, rad.
@@ -60,7 +63,6 @@ class Ring:
     radius: float = 10.0
     film: float = 0.5
     coupling: float = 0.85
-    index: float = 1.74
     group: float = 4.2
     absorption_crystalline: float = 0.064112
     absorption_amorphous: float = 0.039634
@@ -68,7 +70,7 @@ class Ring:
     detuning: float = 0.0
 
     def _check(self) -> None:
-        for name in ("radius", "film", "index", "group", "wavelength", "absorption_amorphous"):
+        for name in ("radius", "film", "group", "wavelength", "absorption_amorphous"):
             check_range(self, name, low=0, strict=True)
         check_range(self, "coupling", low=0, high=1)
         check_order(self, "absorption_amorphous", "absorption_crystalline")
@@ -102,4 +104,14 @@ class Ring:
     def bandwidth(self, share: Array | float) -> Array:
         """Full width of a resonance at half depth, nm."""
         ra = self.coupling * self.amplitude(share)
-        return self.free_spectral_range / math.pi * jnp.arccos(jnp.clip(2.0 * ra / (1.0 + ra * ra), -1.0, 1.0))
+        return self.free_spectral_range / math.pi * jnp.arctan2(1.0 - ra * ra, 2.0 * ra)
+
+    def filters(self, channels: int, spacing: float) -> WDM:
+        """Wavelengths ``spacing`` nm apart on a bus of such rings, with amorphous films.
+
+        Raises:
+            ValueError: for more of them than lie within the free spectral range.
+        """
+        range_nm: Any = self.free_spectral_range
+        width: Any = self.bandwidth(0.0)
+        return WDM(channels, spacing, width, range_nm)

@@ -61,7 +61,8 @@ class WDM:
 class Detector:
     """Noise of a photodetector: σ² = thermal² + shot · Σ|x|T + (rin · Σ x T)², an `OutputNoise`.
 
-    Every line has a detector of its own, before lines are subtracted. Sums are in full inputs on the largest weights.
+    Every line has a detector of its own, before lines are subtracted. Sums are in full inputs on the span of a weight.
+    Inputs below 0 are light that is detected in a second pass and subtracted: its shot noise adds.
 
     Attributes:
         thermal: standard deviation without light.
@@ -72,15 +73,19 @@ class Detector:
     thermal: float = 0.01
     shot: float = 1e-4
     rin: float = 0.003
-    one_by_one: bool = static(default=True)
 
     def _check(self) -> None:
         for name in ("thermal", "shot", "rin"):
             check_range(self, name, low=0)
 
-    def variance(self, sums: Array) -> Array:
-        """See `OutputNoise.variance`; of lines that carry no negative light."""
-        return self.thermal**2 + self.shot * jnp.abs(sums) + (self.rin * sums) ** 2
+    @property
+    def one_by_one(self) -> bool:
+        """It is of every line by itself."""
+        return True
+
+    def variance(self, sums: Array, light: Array) -> Array:
+        """See `OutputNoise.variance`."""
+        return self.thermal**2 + self.shot * light + (self.rin * sums) ** 2
 
     def averaged(self, times: Array | float) -> Detector:
         """See `OutputNoise.averaged`."""

@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from crossjax._checks import is_real
 from crossjax._numerics import safe_sqrt
 from crossjax._pytree import replace, spec
-from crossjax._random import named, split
+from crossjax._random import named, normal, split
 from crossjax.circuits.converters import ColumnSpread
-from crossjax.circuits.noise import averaged, noise_variance, with_noise
+from crossjax.circuits.noise import Noise, averaged, noise_variance
 from crossjax.devices.device import DeviceState
 from crossjax.programming.clock import Clock
 from crossjax.programming.core import State, Step
@@ -66,6 +67,11 @@ class SimulatedCore:
         By converters like those of the columns, without a spread of their own; the devices of a cell are subtracted
         before them. A linear network of resistors is reciprocal: with wires the map is the transposed one.
         """
+        if self.tile.noise is not None and not is_real(self.tile.noise):
+            raise ValueError(
+                "backward subtracts the lines of a cell before its converters, and "
+                f"{type(self.tile.noise).__name__} is noise of every line: give the tile a number, or none"
+            )
         tile = replace(self.tile, subtract="analog")
         now = replace(self, tile=tile).reading()
         turned = Reading(
@@ -100,9 +106,11 @@ class SimulatedCore:
     def read_cells(self, key: Array, integration: Array | float = 1.0) -> Array:
         """One read of every cell on its own (r, c), by the ADC but past the lines and the columns' gains."""
         device, adc = self.tile.device, self.tile.adc
-        w = self.tile.cell.decode(device.in_spans(self.conductances()))
+        x = device.in_spans(self.conductances())
+        w = self.tile.cell.decode(x)
         if self.tile.noise is not None:
-            w = with_noise(named(key, "cells"), averaged(self.tile.noise, integration), w)
+            sigma = safe_sqrt(self._cell_variance(averaged(self.tile.noise, integration), x))
+            w = w + sigma * normal(named(key, "cells"), w.shape, w.dtype)
         return w if adc is None else replace(adc, integration=jnp.asarray(integration)).convert(w)
 
     def integration(self, wanted: float | None, reads: int, tolerance: Array) -> Array:
@@ -143,10 +151,19 @@ class SimulatedCore:
         sigma = sigma if self.used is None else jnp.where(self.cells_used(), sigma, 0.0)
         return line_variance(self.tile, (sigma * sigma)[:, None, None], self.shape) * math.log(reads)
 
+    def _cell_variance(self, noise: Noise, x: Array) -> Array:
+        """Variance of a weight that is read alone, of lines x in units of a span; a law is of each of its lines."""
+        if is_real(noise):
+            return jnp.asarray(noise) ** 2
+        lines = self.tile.cell.lines(x)
+        return self.tile.cell.variance(noise_variance(noise, lines, lines) / self.tile.cell.lines(jnp.ones(())) ** 2)
+
     def _output_noise(self) -> Array:
         """Standard deviation of the noise of one MVM's output, a single full weight on its line, in weight units."""
         device, cell = self.tile.device, self.tile.cell
-        variance = noise_variance(self.tile.noise, jnp.ones(()))
+        full = device.in_spans(device.conductance(cell.encode(jnp.ones((1, 1)))))
+        variance = jnp.zeros(()) if self.tile.noise is None else self._cell_variance(self.tile.noise, full)
+        variance = jnp.max(variance)
         read = device.read_variance(device.conductance(cell.encode(jnp.ones((1, 1)))))
         if read is not None:
             variance = variance + cell.variance(device.in_spans(device.in_spans(read)))[0, 0]
@@ -167,7 +184,7 @@ class SimulatedCore:
         device, target = self.tile.written, self.tile.targets(weights)
         old = self.cells if self.begin is not None else device.aim(named(key, "aim"), self.cells, target)
         goal = target if self.used is None else jnp.where(self.cells_used(), target, device.believed(old))
-        cells, pulses = sent(key, device, old, goal)
+        cells, pulses = sent(key, self.tile, old, goal)
         if self.begin is not None:  # what gets no pulse goes on drifting as it did
             cells = device.aim(named(key, "aim"), cells, target, pulses > 0)
         return self._written(cells, pulses)

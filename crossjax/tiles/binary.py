@@ -18,8 +18,8 @@ class Complementary(BaseCell):
     Two ways in which a whole bit goes wrong, of a stochastic memory; the third, noise of the comparator, is the
     ``noise`` of the tile:
 
-    * a write error, drawn once per programming: a stored bit is the other one with probability p_w. Its surrogate
-      gradient is that of its mean, w (1 − 2 p_w).
+    * a write error, drawn whenever a cell is written: the other bit is stored with probability p_w, and the controller
+      does not know (`Exact` alone makes none). Its surrogate gradient by p_w is that of the mean, w (1 − 2 p_w).
     * a read error, drawn for every product: x w is taken for − x w with probability p_r, in every cell and MVM on its
       own. A sum s = Σ x w becomes s − 2 Bin(n₊, p) + 2 Bin(n₋, p), of mean (1 − 2 p) s and variance 4 N p (1 − p)
       whatever s is: one draw for every output, exact in both.
@@ -74,7 +74,8 @@ class Complementary(BaseCell):
 
     def correct(self, target: Array, change: Array) -> Array:
         """See `UnitCell.correct`: both devices, in opposite directions."""
-        return clip_inside(target + self.encode(change) - 0.5, 0.0, 1.0)
+        moved = self.encode(clip_inside(self.decode(target) + change, -1.0, 1.0))
+        return jnp.where(change == 0, target, moved)
 
     def lines(self, x: Array) -> Array:
         """See `UnitCell.lines`: one."""
@@ -88,13 +89,13 @@ class Complementary(BaseCell):
         """See `UnitCell.variance`."""
         return variance[0] + variance[1]
 
-    def stored(self, key: Array, w: Array) -> Array:
-        """See `UnitCell.stored`: with write errors."""
+    def slip(self, key: Array, g: Array, hit: Array) -> Array:
+        """See `UnitCell.slip`: the devices of a cell change places."""
         if self.write_errors is None:
-            return w
-        share = jnp.asarray(self.write_errors, w.dtype)
-        wrong = (uniform(key, w.shape) < share).astype(w.dtype) + (share - lax.stop_gradient(share))
-        return w * (1.0 - 2.0 * wrong)
+            return g
+        share = jnp.asarray(self.write_errors, g.dtype)
+        wrong = (uniform(key, g.shape[1:]) < share).astype(g.dtype) + (share - lax.stop_gradient(share))
+        return jnp.where(jnp.any(hit, axis=0), g + wrong * (g[::-1] - g), g)
 
     def misread(self, w: Array, variance: Array | None) -> tuple[Array, Array | None]:
         """See `UnitCell.misread`: with read errors."""

@@ -93,8 +93,8 @@ class UnitCell(Protocol):
         """Variance of the normalised weights from that of the conductances."""
         ...
 
-    def stored(self, key: Array, w: Array) -> Array:
-        """What one programming of wanted weights stores, where a whole cell can go wrong."""
+    def slip(self, key: Array, g: Array, hit: Array) -> Array:
+        """Conductances (devices, …, r, c') after a write of the devices ``hit``, where a whole cell can go wrong."""
         ...
 
     def misread(self, w: Array, variance: Array | None) -> tuple[Array, Array | None]:
@@ -132,9 +132,9 @@ class BaseCell:
         """See `UnitCell.one_line`: no."""
         return False
 
-    def stored(self, key: Array, w: Array) -> Array:
-        """See `UnitCell.stored`: what is wanted."""
-        return w
+    def slip(self, key: Array, g: Array, hit: Array) -> Array:
+        """See `UnitCell.slip`: devices err on their own."""
+        return g
 
     def misread(self, w: Array, variance: Array | None) -> tuple[Array, Array | None]:
         """See `UnitCell.misread`: devices err on their own."""

@@ -131,7 +131,7 @@ def forward(
     variance = extra
     if reading.variance is not None:
         variance = product(x * x, reading.variance) + (0.0 if extra is None else extra)
-    y = _convert(key, tile, reading.columns, sums, variance)
+    y = _digitise(tile, reading.columns, _noisy(key, tile, x, reading.w, sums, variance, product))
     if times is not None:
         y = y * times[..., None]
     if tile.dac is not None and tile.dac.slice_bits is not None:
@@ -185,14 +185,11 @@ def _per_vector(columns: ColumnSpread | None) -> ColumnSpread:
     return jax.tree.map(lambda a: a[:, None], columns or ColumnSpread())
 
 
-def _convert(key: Array, tile: Tile, columns: ColumnSpread | None, sums: Array, variance: Array | None) -> Array:
-    """Bit-line sums (down, batch, lines, across, c') to digital outputs (down, batch, across, c)."""
-    return _digitise(tile, columns, _noisy(key, tile, sums, variance))
-
-
-def _noisy(key: Array, tile: Tile, sums: Array, variance: Array | None) -> Array:
-    """Bit-line sums with the output noise of the tile and that of given variance."""
-    return with_noise(named(key, "mvm"), tile.noise, sums, variance)
+def _noisy(
+    key: Array, tile: Tile, x: Array, w: Array, sums: Array, variance: Array | None, product: Product = line_sums
+) -> Array:
+    """Bit-line sums with the output noise of the tile and that of given variance; ``x`` and ``w``: what they are of."""
+    return with_noise(named(key, "mvm"), tile.noise, sums, variance, lambda: product(jnp.abs(x), jnp.abs(w)))
 
 
 def _digitise(tile: Tile, columns: ColumnSpread | None, y: Array) -> Array:
@@ -311,7 +308,7 @@ def _calibration_sums(key: Array, tile: Tile, reading: Reading, deviation: Array
     x = _calibration_inputs(tile, reading.w.shape, deviation)
     sums = _bit_lines(tile, x, reading.w)
     variance = None if reading.variance is None else line_sums(x * x, reading.variance)
-    return _noisy(key, tile, sums, variance)
+    return _noisy(key, tile, x, reading.w, sums, variance)
 
 
 def drift_factor(key: Array, tile: Tile, reading: Reading, reference: Reference, t: Array | float) -> Array:

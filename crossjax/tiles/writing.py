@@ -158,12 +158,19 @@ def pulsed(key: Array, tile: Tile, cells: DeviceState, change: Array) -> tuple[D
     believed, device = Device.believed(cells), tile.written
     now = device.place(believed)
     then = tile.cell.correct(now, change)
-    return sent(key, device, cells, jnp.where(then == now, believed, device.conductance(then)))
+    return sent(key, tile, cells, jnp.where(then == now, believed, device.conductance(then)))
 
 
-def sent(key: Array, device: Device, cells: DeviceState, target: Array) -> tuple[DeviceState, Array]:
+def sent(key: Array, tile: Tile, cells: DeviceState, target: Array) -> tuple[DeviceState, Array]:
     """The devices after pulses towards ``target`` µS from what is believed; a target of g_min is a full RESET."""
-    return device.pulse(key, cells, target - Device.believed(cells), off=target <= device.g_min)
+    device = tile.written
+    cells, pulses = device.pulse(key, cells, target - Device.believed(cells), off=target <= device.g_min)
+    return _slipped(key, tile, cells, pulses > 0), pulses
+
+
+def _slipped(key: Array, tile: Tile, cells: DeviceState, hit: Array) -> DeviceState:
+    """The devices that were written, with what went wrong in whole cells."""
+    return replace(cells, g=tile.cell.slip(named(key, "slip"), cells.g, hit))
 
 
 def programmed(
@@ -173,13 +180,11 @@ def programmed(
 
     Cells that say so are programmed in several turns, each for what the earlier ones left.
     """
-    device, cell = tile.written, tile.cell
-    weights = cell.stored(named(key, "stored"), weights)
-    target = tile.targets(weights)
+    device, cell, target = tile.written, tile.cell, tile.targets(weights)
     hit = jnp.ones(target.shape, bool) if where is None else _on_devices(tile, where, target.shape)
     if isinstance(device.programming, ByPulses):
         cells = device.aim(named(key, "aim"), cells, target, hit)
-        return sent(key, device, cells, jnp.where(hit, target, Device.believed(cells)))
+        return sent(key, tile, cells, jnp.where(hit, target, Device.believed(cells)))
     if cell.turns > 1:
         target = device.conductance(cell.turn(0, weights, device.place(target))[0])
     now = device.program(named(key, "program"), cells, target)
@@ -187,6 +192,7 @@ def programmed(
         x, written = cell.turn(k, weights, device.place(now.g))
         again = device.program(named(key, f"program turn {k}"), cells, device.conductance(x))
         now = jax.tree.map(lambda a, b, written=written: jnp.where(written, a, b), again, now)
+    now = _slipped(key, tile, now, hit)
     if where is not None:
         now = jax.tree.map(lambda a, b: jnp.where(hit, a, b), now, cells)
     return now, hit.astype(jnp.int32)
