@@ -54,7 +54,7 @@ def test_write_errors_are_drawn_once_and_differ_from_chip_to_chip():
     assert (first != w).mean() == pytest.approx(0.05, abs=4 * (0.05 * 0.95 / w.size) ** 0.5)
 
 
-def test_every_write_can_go_wrong_and_a_verified_one_is_repaired():
+def test_every_write_can_go_wrong_but_those_of_the_exact_method():
     w, tile = signs(60, 40), array(write_errors=0.1)
     wrong = lambda chip: float(np.mean(np.asarray(cx.weights_at(KEY, tile, chip)) != w))  # noqa: E731
     blank = cx.build(KEY, tile, w.shape)

@@ -18,8 +18,9 @@ class Complementary(BaseCell):
     Two ways in which a whole bit goes wrong, of a stochastic memory; the third, noise of the comparator, is the
     ``noise`` of the tile:
 
-    * a write error, drawn whenever a cell is written: the other bit is stored with probability p_w, and the controller
-      does not know (`Exact` alone makes none). Its surrogate gradient by p_w is that of the mean, w (1 − 2 p_w).
+    * a write error, drawn whenever a cell is written: the other bit is stored with probability p_w, and the controller,
+      which believes in the right one, does not write it again, verified or not (`Exact` alone makes none). Its
+      surrogate gradient by p_w is that of the mean, w (1 − 2 p_w).
     * a read error, drawn for every product: x w is taken for − x w with probability p_r, in every cell and MVM on its
       own. A sum s = Σ x w becomes s − 2 Bin(n₊, p) + 2 Bin(n₋, p), of mean (1 − 2 p) s and variance 4 N p (1 − p)
       whatever s is: one draw for every output, exact in both.
