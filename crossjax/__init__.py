@@ -14,6 +14,8 @@ What flows through it, and the rooms it passes, each once:
                      └────────────────┘                  └── weights that are trained (nn), disturbed
     x ─► DAC ─► lines (wires) ─► noise ─► ADC ─► scales ─► y                    (circuits, tiles)
 
+Beside the tile stand memories that are searched (`cam`, and `hdc` on them) and parts for arrays of light (`photonic`).
+
 Devices and circuits know nothing of tiles, tiles nothing of methods, methods nothing of networks (`nn`), networks
 nothing of training and experiments. A key is passed to every verb, and what is random in it has a name of its own.
 """

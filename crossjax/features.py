@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib
 import json
 import lzma
 from pathlib import Path
@@ -213,7 +214,7 @@ def basic_motions() -> Features:
 def _time_series(name: str, vector: Any) -> Features:
     """A data set that aeon ships, every series (channels, length) made a vector, labels numbered."""
     try:
-        from aeon import datasets
+        datasets = importlib.import_module("aeon.datasets")
     except ImportError as error:
         raise ImportError(
             f"{name} comes with the package aeon, which is not installed: pip install 'crossjax[timeseries]'"
