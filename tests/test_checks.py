@@ -31,7 +31,7 @@ def test_generated_bad_fields_are_refused_by_name(capfd):
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: cx.Tile(noise="0.1"), r"Tile\.noise must be a number or an OutputNoise .* or None, got '0\.1' \(str\)"),
+        (lambda: cx.Tile(noise="0.1"), r"Tile\.noise must be a number or an OutputNoise .*, got '0\.1' \(str\)"),
         (lambda: cx.Tile(adc=True), r"Tile\.adc must be an ADC or None, got True"),
         (lambda: cx.Tile(cell=None), r"Tile\.cell must be a UnitCell .*got None"),
         (lambda: cx.Tile(cell=cx.Pairs), "an instance, not the class"),
