@@ -9,6 +9,7 @@ Queries between two levels are answered in between (linear interpolation), which
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from functools import partial
 from typing import Any, Protocol
 
@@ -107,9 +108,10 @@ class PerLevel(Alike):
         """See `Cell.answers`."""
         return jnp.tensordot(self.table(levels), shares(stored, levels), 1)
 
+    @abstractmethod
     def table(self, levels: int) -> Array:
         """What a cell answers, (levels of the query, levels that are stored)."""
-        raise NotImplementedError
+        ...
 
 
 @spec

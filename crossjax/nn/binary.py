@@ -9,6 +9,7 @@ Kernels are latent weights in [−1, 1]; what a layer's chip holds are their sig
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -75,7 +76,7 @@ def _signs(layer: Any) -> Array:
 
 
 register(BinaryLinear, "product", holds=_signs)
-register(BinaryConv, "product", op=lambda layer: lambda *a, **k: ConvOp(1, *a, **k), holds=_signs)
+register(BinaryConv, "product", op=lambda layer: partial(ConvOp, 1), holds=_signs)
 
 
 class Comparator(nnx.Module):

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 
 from crossjax import ADC, DAC, cam, devices, features, hdc, report
 from crossjax._random import named, seeded, split
@@ -24,7 +25,6 @@ from crossjax.features import Features
 from crossjax.images import digits, mnist
 from crossjax.papers import mimhd_plots
 from crossjax.papers.options import Options as CommonOptions
-from crossjax.population import stream
 from crossjax.tiles import Tile, calibrate_ranges
 
 WINDOW = 1.2  # V, memory window of a transistor; the levels of every resolution fill it
@@ -254,15 +254,10 @@ class _Study:
     ) -> list[float]:
         """Test accuracy of every chip: retrained on it, or by the search ``blind`` and then written onto it."""
         (h, y), (h_test, y_test) = data
-        classes = classes_of(data)
-        run = jax.jit(_accuracy, static_argnums=(5, 6))
-
-        def one(k: Array) -> Array:
-            return run(
-                k, (h, jnp.asarray(y)), (h_test, jnp.asarray(y_test)), (search, blind), self.rate, classes, epochs
-            )
-
-        return (100.0 * stream(one, split(named(self.key, "chips"), chips))).tolist()
+        train, test = (h, jnp.asarray(y)), (h_test, jnp.asarray(y_test))
+        keys = split(named(self.key, "chips"), chips)
+        found = _accuracies(keys, train, test, (search, blind), jnp.asarray(self.rate), classes_of(data), epochs)
+        return (100.0 * found).tolist()
 
 
 def classes_of(data: Any) -> int:
@@ -270,16 +265,21 @@ def classes_of(data: Any) -> int:
     return int(max(y.max() for _, y in data)) + 1
 
 
-def _accuracy(
-    key: Array, train: Any, test: Any, searches: tuple[Any, Any], rate: float, classes: int, epochs: int
+@partial(jax.jit, static_argnums=(5, 6))  # one program for all spreads
+def _accuracies(
+    keys: Array, train: Any, test: Any, searches: tuple[Any, Any], rate: Any, classes: int, epochs: int
 ) -> Array:
-    """Accuracy of one chip on the test."""
+    """Accuracies on the test of chips, one after the other."""
     (search, blind), (h, y) = searches, train
-    trained = hdc.retrain(named(key, "retrain"), h, y, blind or search, classes=classes, epochs=epochs, rate=rate)
-    held = trained.held
-    if blind is not None:
-        held, _ = search.store(named(key, "write"), trained.vectors, None)
-    return jnp.mean(search.classify(named(key, "test"), held, test[0]) == test[1])
+
+    def one(key: Array) -> Array:
+        trained = hdc.retrain(named(key, "retrain"), h, y, blind or search, classes=classes, epochs=epochs, rate=rate)
+        held = trained.held
+        if blind is not None:
+            held, _ = search.store(named(key, "write"), trained.vectors, None)
+        return jnp.mean(search.classify(named(key, "test"), held, test[0]) == test[1])
+
+    return lax.map(one, keys)
 
 
 # ---------------------------------------------------------------------------------------------------- results
