@@ -29,7 +29,9 @@ from crossjax import cam, devices, features, hdc, images, insitu, keys, photonic
 from crossjax._checks import checks
 from crossjax._pytree import check_choice, check_count, check_order, check_range, replace, spec, static
 from crossjax.circuits import ADC, DAC, Wires, percentile_range, wires
+from crossjax.datasheet import Datasheet, describe
 from crossjax.devices import Device, Faults
+from crossjax.hardware_files import load_hardware, save_hardware
 from crossjax.memory import forget_compiled
 from crossjax.population import stream
 from crossjax.programming import (
@@ -54,6 +56,7 @@ from crossjax.tiles import (
     SharedReference,
     Strategy,
     Tile,
+    adc_inputs,
     bit_slices,
     build,
     calibrate_ranges,
@@ -84,6 +87,7 @@ __all__ = [
     "GDP",
     "Chip",
     "Core",
+    "Datasheet",
     "Device",
     "Exact",
     "Faults",
@@ -98,6 +102,7 @@ __all__ = [
     "Strategy",
     "Tile",
     "Wires",
+    "adc_inputs",
     "bit_slices",
     "build",
     "calibrate_ranges",
@@ -107,6 +112,7 @@ __all__ = [
     "check_order",
     "check_range",
     "checks",
+    "describe",
     "devices",
     "features",
     "forget_compiled",
@@ -115,6 +121,7 @@ __all__ = [
     "insitu",
     "keys",
     "load",
+    "load_hardware",
     "mvm",
     "mvm_error",
     "nn",
@@ -130,6 +137,7 @@ __all__ = [
     "remember",
     "replace",
     "save",
+    "save_hardware",
     "spec",
     "static",
     "strategies",

@@ -6,6 +6,7 @@ puts the same checks into the computation, where they raise when it runs.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import logging
 import math
@@ -211,3 +212,12 @@ def check_time(t: Any) -> None:
         raise KindError(f"t is one time in seconds; use jax.vmap for several (got shape {np.shape(t)})")
     largest = float(jnp.finfo(jnp.zeros(()).dtype).max)
     ensure(lambda t: (t >= 0) & (t <= largest), "time must be finite and ≥ 0 seconds after the first read", t)
+
+
+def check_name(name: str, known: Sequence[str], what: str) -> None:
+    """Raise ``ValueError`` for an unknown name, with the nearest one."""
+    if name in known:
+        return
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}"
+    raise ValueError(f"unknown {what} {name!r}; {hint}")

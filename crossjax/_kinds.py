@@ -104,7 +104,7 @@ def _fit(hint: Any, value: Any, use: str) -> Any:
     if not isinstance(kind, type):
         return value
     if getattr(kind, "_is_protocol", False):
-        return value if all(hasattr(value, m) for m in _methods(kind)) and _is_part(value, use) else _UNFIT
+        return value if all(hasattr(value, m) for m in methods_of(kind)) and _is_part(value, use) else _UNFIT
     return value if isinstance(value, kind) else _UNFIT
 
 
@@ -185,7 +185,7 @@ def _is_part(value: Any, use: str) -> bool:
 
 
 @functools.cache
-def _methods(protocol: type) -> tuple[str, ...]:
+def methods_of(protocol: type) -> tuple[str, ...]:
     bases = [base for base in protocol.__mro__ if getattr(base, "_is_protocol", False)]
     return tuple(name for base in bases for name in vars(base) if not name.startswith("_"))
 
@@ -215,7 +215,7 @@ def describe(hint: Any, use: str = "argument") -> str:
     name = getattr(origin or hint, "__name__", str(hint))
     word = f"{'an' if name[0] in 'AEIO' else 'a'} {name}"
     if getattr(hint, "_is_protocol", False):
-        methods = [name for name in _methods(hint) if callable(getattr(hint, name, None))]
+        methods = [name for name in methods_of(hint) if callable(getattr(hint, name, None))]
         return (
             f"{word} with {' and '.join(methods)} (an instance, not the class; a part: decorate it with crossjax.spec)"
         )

@@ -30,6 +30,7 @@ from jax.tree_util import GetAttrKey
 
 from crossjax._checks import KindError, ensure, ensure_range, is_real, shown
 from crossjax._kinds import fields_of, fitted, is_number
+from crossjax._show import page, text
 
 T = TypeVar("T")
 
@@ -72,7 +73,11 @@ def spec(cls: type[T]) -> type[T]:
 
     post_init.own = own  # type: ignore[attr-defined]
     cls.__post_init__ = post_init  # type: ignore[attr-defined]
-    made = dataclasses.dataclass(frozen=True)(cls)
+    shown_by_itself = "__repr__" in vars(cls)
+    made = dataclasses.dataclass(frozen=True, repr=False)(cls)
+    if not shown_by_itself:
+        made.__repr__ = text  # type: ignore[method-assign]
+    made._repr_html_ = page  # type: ignore[attr-defined]
     numbers = functools.cache(lambda: [name for name, hint, use in kinds() if use == "leaf" and is_number(hint)])
     leaves = tuple(f.name for f in dataclasses.fields(made) if not f.metadata.get("static"))  # type: ignore[arg-type]
     statics = tuple(f.name for f in dataclasses.fields(made) if f.metadata.get("static"))  # type: ignore[arg-type]

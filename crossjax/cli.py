@@ -1,6 +1,7 @@
-"""The command line: ``crossjax quickstart``, ``program``, ``optimise-strategy``, ``sweep``, ``reproduce``, ``bench``.
+"""The command line of crossjax.
 
-Bad input ends with one line on standard error and exit code 2, never with a traceback.
+Bad input ends with one line on standard error and exit code 2, never with a traceback. Besides its own options every
+command has ``--format json``: what it found as JSON on standard output, all else on standard error.
 """
 
 from __future__ import annotations
@@ -8,25 +9,33 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import inspect
 import io
 import itertools
+import json
 import os
 import pkgutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import tyro
 
 COMMANDS = {  # functions: their signatures are the options, their docstrings the help
     "quickstart": "crossjax.experiments.quickstart:quickstart",
+    "describe": "crossjax.experiments.describe:describe",
     "program": "crossjax.experiments.program_file:program_file",
     "optimise-strategy": "crossjax.experiments.optimise_strategy:optimise_strategy",
     "sweep": "crossjax.experiments.sweep:sweep",
     "reproduce": "crossjax.papers:reproduce",
     "bench": "crossjax.benchmarks.core:bench",
+    "completion": "crossjax.cli:completion",
 }
+ABOUT = """A differentiable simulator of analog in-memory computing.
+
+crossjax COMMAND --help says what a command does and takes. Every command also has --format json, which prints its
+result as JSON for scripts; crossjax --version says which version this is."""
 
 
 _SMALL = {"cristiano2018", "nandakumar2020", "femfet"}  # many runs of operations too small for two cores
@@ -40,7 +49,14 @@ def main(argv: list[str] | None = None) -> None:
     _keep_memory()
     with _unread_output():
         try:
-            _parse(argv)()
+            arguments, style = _format(sys.argv[1:] if argv is None else argv)
+            if arguments == ["--version"]:
+                return print(f"crossjax {_version()}")
+            run = _parse(arguments)
+            if style == "text":
+                run()
+            else:
+                _as_json(run)
         except (ValueError, OSError, TypeError, ArithmeticError, MemoryError) as error:
             if os.environ.get("CROSSJAX_DEBUG"):
                 raise
@@ -50,14 +66,63 @@ def main(argv: list[str] | None = None) -> None:
             raise SystemExit(130) from None
 
 
-def _parse(argv: list[str] | None) -> Callable[[], None]:
+def completion(shell: Annotated[Literal["bash", "zsh", "tcsh"], tyro.conf.Positional]) -> None:
+    """Print the completion script of a shell.
+
+    ``crossjax completion bash > ~/.local/share/bash-completion/completions/crossjax`` installs bash's.
+
+    Args:
+        shell: bash, zsh or tcsh.
+    """
+    _parse(["--tyro-print-completion", shell])
+
+
+def _version() -> str:
+    from crossjax import __version__
+
+    return __version__
+
+
+def _format(arguments: list[str]) -> tuple[list[str], str]:
+    """The arguments without ``--format``, and what it says.
+
+    Raises:
+        ValueError: for another format than text and json.
+    """
+    left, style = [], "text"
+    given = iter(arguments)
+    for argument in given:
+        if argument != "--format" and not argument.startswith("--format="):
+            left.append(argument)
+            continue
+        style = argument.partition("=")[2] if "=" in argument else next(given, "")
+        if style not in ("text", "json"):
+            raise ValueError(f"--format must be text or json, got {style!r}")
+    return left, style
+
+
+def _as_json(run: Callable[[], Any]) -> None:
+    """Run a command, and print its result, or that of its folder, as JSON; all else goes to standard error."""
+    from crossjax import report
+
+    report.console.stderr = True
+    try:
+        found = run()
+    finally:
+        report.console.stderr = False
+    if isinstance(found, Path):
+        found = {"folder": str(found)} | json.loads((found / "result.json").read_text(encoding="utf-8"))
+    print(json.dumps(found, indent=2, ensure_ascii=False))
+
+
+def _parse(arguments: list[str]) -> Callable[[], Any]:
     """The command to run, with its arguments; what is wrong with them is said in one line."""
-    arguments, said = sys.argv[1:] if argv is None else argv, io.StringIO()
+    said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
             return tyro.extras.subcommand_cli_from_dict(
                 {name: _deferred(command) for name, command in _commands(arguments).items()},
-                prog="crossjax", description=(__doc__ or "").split("\n")[0], args=arguments,
+                prog="crossjax", description=ABOUT, args=arguments,
             )  # fmt: skip
     except SystemExit as end:
         if end.code != 2:
@@ -72,9 +137,21 @@ def _commands(arguments: list[str]) -> dict[str, Callable[..., Any]]:
 
     def other() -> None: ...
 
-    given = [name for name in arguments[:1] if name in COMMANDS] or COMMANDS
-    found = {name: pkgutil.resolve_name(place) if name in given else other for name, place in COMMANDS.items()}
-    return found | {"reproduce": papers.command(arguments[1:])}
+    found = {name: other for name in COMMANDS}
+    for name in [name for name in arguments[:1] if name in COMMANDS] or COMMANDS:
+        found[name] = papers.command(arguments[1:]) if name == "reproduce" else pkgutil.resolve_name(COMMANDS[name])
+    return (
+        found if arguments[:1] != ["--help"] and arguments[:1] != ["-h"] else {n: _named(f) for n, f in found.items()}
+    )
+
+
+def _named(command: Callable[..., Any]) -> Callable[[], None]:
+    """A command as the list of commands shows it: its first sentence, and no options."""
+
+    def listed() -> None: ...
+
+    listed.__doc__ = " ".join(inspect.cleandoc(command.__doc__ or "").split("\n\n")[0].split())
+    return listed
 
 
 def _deferred(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:

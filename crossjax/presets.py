@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from crossjax import devices
-from crossjax._checks import ensure_range
+from crossjax._checks import check_name, ensure_range
 from crossjax._kinds import door
 from crossjax.circuits.converters import ADC, DAC
 from crossjax.circuits.wires import StaticDrop
@@ -104,10 +104,9 @@ def get(name: str) -> Tile:
     """A preset by its name (the command line's ``--tile``).
 
     Raises:
-        ValueError: for an unknown name; lists the known ones.
+        ValueError: for an unknown name; says the nearest one.
     """
-    if name not in PRESETS:
-        raise ValueError(f"unknown tile {name!r}; choose from {', '.join(PRESETS)}")
+    check_name(name, tuple(PRESETS), "tile")
     return PRESETS[name]()
 
 

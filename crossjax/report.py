@@ -6,10 +6,8 @@ finished is remembered there, so that an interrupted run with the same inputs go
 
 from __future__ import annotations
 
-import base64
 import csv
 import hashlib
-import html
 import json
 import os
 import platform
@@ -26,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from crossjax.report_page import page
 from crossjax.run_folder import RunFolder, atomic, write_text
 
 console = Console(width=None if sys.stdout.isatty() else 140)
@@ -49,7 +48,7 @@ class Run:
         self.work, self.results = folder.work, folder.results
         self._folder, self._tag = folder, tag
         self.begin = time.perf_counter()
-        self.images: list[str] = []
+        self.images: list[tuple[str, str]] = []
         self.tables: list[tuple[str, list[str], list[list[str]]]] = []
 
     def stage(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -80,33 +79,45 @@ class Run:
             writer.writerow(map(_inert, columns))
             writer.writerows(map(_inert, row) for row in zip(*columns.values(), strict=True))
 
-    def plot(self, name: str, figure: Any) -> None:
-        """Save a Matplotlib figure as NAME.png."""
+    def plot(self, name: str, figure: Any, caption: str) -> None:
+        """Save a Matplotlib figure as NAME.png; the caption says what its axes, curves and bands are."""
         with atomic(self.results / f"{name}.png") as file:
             figure.savefig(file, dpi=144, bbox_inches="tight", format="png")
-        self.images.append(name)
+        self.images.append((name, " ".join(caption.split())))
 
     def table(self, title: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Print a table and keep it for the report."""
-        text = [[printable(str(cell)) for cell in row] for row in rows]
+        text = self.keep(title, head, rows)
         shown = Table(title=Text(title), title_justify="left")
         for k, column in enumerate(head):
             shown.add_column(Text(column), justify="left" if k == 0 else "right")
         for row in text:
             shown.add_row(*map(Text, row))
         console.print(shown)
-        self.tables.append((title, list(head), text))
 
-    def finish(self, figures: Sequence[dict[str, Any]], **extra: Any) -> Path:
+    def keep(self, title: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[list[str]]:
+        """Keep a table for the report without printing it; returns its cells as text."""
+        text = [[printable(str(cell)) for cell in row] for row in rows]
+        self.tables.append((title, list(head), text))
+        return text
+
+    def finish(self, figures: Sequence[dict[str, Any]], said: str, **extra: Any) -> Path:
         """Write result.json and report.html, and give the folder its final name.
+
+        Args:
+            figures: entries of result.json, see `figure`; a table of the report, beside the paper's where it has them.
+            said: what was done and what was found, in two sentences; ``{name}`` stands for a figure, with a format as
+                in f-strings. Printed, and how the report opens.
+            extra: what else result.json has.
 
         Raises:
             FileExistsError: if something else has come to stand there meanwhile; the run stays unfinished.
             OSError: if it cannot be written.
         """
-        seconds = time.perf_counter() - self.begin
+        seconds, said = time.perf_counter() - self.begin, said.format_map({f["name"]: f["ours"] for f in figures})
         result = {
             "name": self.name,
+            "found": said,
             "inputs": self.inputs,
             **extra,
             "seconds": round(seconds, 2),
@@ -114,31 +125,38 @@ class Run:
             "device": device(),
             "figures": list(figures),
         }
-        write_text(self.results / "report.html", self._page(result))
+        self._table_of(figures)
+        facts = {k: v for k, v in json.loads(json.dumps(result, default=_plain)).items() if k != "figures"}
+        plots = [(self.results / f"{name}.png", caption) for name, caption in self.images]
+        write_text(
+            self.results / "report.html",
+            page(f"crossjax {self.name}", said, self.tables, plots, facts),
+        )
         write_text(self.results / "result.json", json.dumps(result, indent=2, default=_plain) + "\n")
         self._folder.commit(force=self.force)
         out = self._folder.out
+        say(said)
         say(f"{out / 'report.html'}  ({seconds:.1f} s)", style="bold")
         return out
+
+    def _table_of(self, figures: Sequence[Mapping[str, Any]]) -> None:
+        """The figures of result.json as a table, the paper's beside ours where there are any."""
+        papers = any(f["paper"] is not None for f in figures)
+        rows = [
+            [
+                f["name"],
+                *([] if not papers else ["" if f["paper"] is None else f"{f['paper']:g}"]),
+                f"{f['ours']:.5g}",
+                f["unit"],
+            ]
+            for f in figures
+        ]
+        if rows:
+            self.keep("Figures", ["figure", *(["paper"] if papers else []), "ours", "unit"], rows)
 
     def _digest(self, name: str, result: Any) -> str:
         """Of a stage's result, in this run and no other."""
         return hashlib.sha256(json.dumps([self._tag, name, result]).encode()).hexdigest()
-
-    def _page(self, result: Mapping[str, Any]) -> str:
-        def cells(tag: str, row: Sequence[str]) -> str:
-            return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in row) + "</tr>"
-
-        parts = [
-            f"<h2>{html.escape(title)}</h2><table>{cells('th', head)}{''.join(cells('td', r) for r in rows)}</table>"
-            for title, head, rows in self.tables
-        ]
-        for name in self.images:
-            data = base64.b64encode((self.results / f"{name}.png").read_bytes()).decode()
-            parts.append(f'<img alt="{html.escape(name)}" src="data:image/png;base64,{data}">')
-        facts = {k: v for k, v in result.items() if k != "figures"}
-        parts.append(f"<h2>Run</h2><pre>{html.escape(json.dumps(facts, indent=2, default=_plain))}</pre>")
-        return _PAGE.format(title=html.escape(f"crossjax {self.name}"), body="\n".join(parts))
 
 
 @contextmanager
@@ -238,16 +256,3 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return value.tolist()
     return str(value)
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<style>
- body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
- table {{ border-collapse: collapse; margin: 0 0 1rem }} td, th {{ padding: .25rem .75rem; text-align: right }}
- td:first-child, th:first-child {{ text-align: left }} tr + tr {{ border-top: 1px solid #ddd }}
- img {{ max-width: 100%; margin: .5rem 0 }} pre {{ background: #f6f6f6; padding: 1rem; overflow: auto }}
-</style></head><body><h1>{title}</h1>
-{body}
-</body></html>
-"""

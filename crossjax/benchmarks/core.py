@@ -234,5 +234,10 @@ def bench(out: Path | None = None, *, peers: bool = False, force: bool = False) 
                 peer_rows(ours, theirs),
             )
         run.csv("rows", {k: [getattr(r, k) for r in rows] for k in (*rows[0].__dict__, "ratio")})
+        worst = max(rows, key=lambda r: r.ratio)
+        said = (
+            f"{len(rows)} kinds of work were timed beside the bare matrix products that they are made of, in one run. "
+            f"They take {min(r.ratio for r in rows):.2f} to {worst.ratio:.2f} times those, most for: {worst.work}."
+        )
         plain = {peer: {work: asdict(found) for work, found in works.items()} for peer, works in theirs.items()}
-        return run.finish(figures, first_result=first, peers=plain)
+        return run.finish(figures, said, first_result=first, peers=plain)

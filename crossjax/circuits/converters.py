@@ -137,7 +137,13 @@ class DAC:
 
 @spec
 class ColumnSpread:
-    """What one chip's ADCs turned out to be: gain, offset and nonlinearity of every column (None: perfect)."""
+    """What one chip's ADCs turned out to be: gain, offset and nonlinearity of every column (None: perfect).
+
+    Attributes:
+        gain: factor of every column.
+        offset: of every column, as a fraction of the range.
+        bow, twist: even and odd part of its nonlinearity, at the worst point, as a fraction of the range.
+    """
 
     gain: Array | None = None
     offset: Array | None = None

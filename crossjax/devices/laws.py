@@ -19,7 +19,11 @@ Law = Callable[[Array], Array]
 
 @spec
 class Constant:
-    """The same value at every conductance."""
+    """The same value at every conductance.
+
+    Attributes:
+        value: what it is, in the units of the law.
+    """
 
     value: float
 
@@ -29,7 +33,11 @@ class Constant:
 
 @spec
 class Polynomial:
-    """c₀ + c₁ x + c₂ x² + …"""
+    """c₀ + c₁ x + c₂ x² + …
+
+    Attributes:
+        coefficients: c₀, c₁, …, of growing powers of x, in the units of the law.
+    """
 
     coefficients: tuple[float, ...]
 
@@ -42,7 +50,13 @@ class Polynomial:
 
 @spec
 class ClippedLog:
-    """clip(slope · ln x + offset, low, high)."""
+    """clip(slope · ln x + offset, low, high).
+
+    Attributes:
+        slope: change for a factor e of x.
+        offset: value at x = 1, before clipping.
+        low, high: ends that it is clipped to.
+    """
 
     slope: float
     offset: float
@@ -58,7 +72,13 @@ class ClippedLog:
 
 @spec
 class ClippedPower:
-    """min(scale / x^power, cap)."""
+    """min(scale / x^power, cap).
+
+    Attributes:
+        scale: value at x = 1.
+        power: exponent with which it falls.
+        cap: largest value: what it is at small x.
+    """
 
     scale: float
     power: float
@@ -70,7 +90,13 @@ class ClippedPower:
 
 @spec
 class ClippedLine:
-    """max(slope · x + offset, low)."""
+    """max(slope · x + offset, low).
+
+    Attributes:
+        slope: change from x = 0 to 1.
+        offset: value at x = 0.
+        low: smallest value.
+    """
 
     slope: float
     offset: float
@@ -82,7 +108,12 @@ class ClippedLine:
 
 @spec
 class Saturating:
-    """scale · (1 − e^(−rate · x))."""
+    """scale · (1 − e^(−rate · x)).
+
+    Attributes:
+        scale: value that it ends at.
+        rate: how fast, per unit of x.
+    """
 
     scale: float
     rate: float
@@ -93,7 +124,11 @@ class Saturating:
 
 @spec
 class Squared:
-    """law(x)²: a variance from the law of a standard deviation."""
+    """law(x)²: a variance from the law of a standard deviation.
+
+    Attributes:
+        law: of the standard deviation.
+    """
 
     law: Law
 
@@ -103,7 +138,12 @@ class Squared:
 
 @spec
 class Relative:
-    """law(x) / (g_ref · x): a relative deviation from one in µS, measured at g_max = g_ref µS. 0 at x = 0."""
+    """law(x) / (g_ref · x): a relative deviation from one in µS, measured at g_max = g_ref µS. 0 at x = 0.
+
+    Attributes:
+        law: deviation in µS.
+        g_ref: g_max (µS) of the device that it was measured on.
+    """
 
     law: Law
     g_ref: float
@@ -117,7 +157,13 @@ class Relative:
 
 @spec
 class Branches:
-    """``below`` for x < split, ``above`` elsewhere."""
+    """``below`` for x < split, ``above`` elsewhere.
+
+    Attributes:
+        split: x at which the laws change.
+        below: law of smaller x.
+        above: law of larger x.
+    """
 
     split: float
     below: Law

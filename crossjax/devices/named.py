@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from crossjax._checks import check_name
 from crossjax._kinds import door
 from crossjax.devices.device import Device
 from crossjax.devices.fefet import fefet
@@ -32,8 +33,7 @@ def get(name: str) -> Device:
     """A device by its name, with its published numbers.
 
     Raises:
-        ValueError: for an unknown name; lists the known ones.
+        ValueError: for an unknown name; says the nearest one.
     """
-    if name not in DEVICES:
-        raise ValueError(f"unknown device {name!r}; choose from {', '.join(DEVICES)}")
+    check_name(name, tuple(DEVICES), "device")
     return DEVICES[name]()

@@ -129,7 +129,7 @@ def write(
         | {"alpha": np.asarray(curves["optimised"].alpha, float).tolist()},
     )
     figure, axes = plot.new(3)
-    plot.strategy(axes[0], strategy)
+    plot.strategy(strategy, axes=axes[0])
     for name, curve in curves.items():
         axes[1].plot(times, 100 * np.asarray(curve.error), "-o" if name == "optimised" else "--", label=name, ms=3)
     plot.time_axis(axes[1], times)
@@ -140,7 +140,11 @@ def write(
         axes[2].plot(list(rows), [100 * r["fixed"][name] for r in rows.values()], "--", label=name)
     axes[2].set(xlabel="significance F", ylabel="rms error (%)", title="The best at every F")
     axes[2].legend(fontsize=8)
-    run.plot("strategy", figure)
+    run.plot(
+        "strategy", figure,
+        "Left: the strategy, conductances by weight. Middle: its error over time against the fixed splits'. Right: the "
+        "best strategy at every significance F.",
+    )  # fmt: skip
     error = {n: float(jnp.sqrt(c.loss)) for n, c in curves.items()}
     strategies.save_strategy(run.results / "strategy.json", strategy, {"error": error, **facts, **run.inputs})
     return run.finish(
@@ -149,6 +153,9 @@ def write(
             *(report.figure(f"error_{n.replace(' ', '_').lower()}", e) for n, e in error.items()),
             report.figure("seconds", sum(r["seconds"] for r in rows.values()), unit="s"),
         ],
+        f"The conductances that hold these weights best on this device were searched for {len(rows)} significances F. "
+        f"The best has F = {best_factor:g} and an error of {100 * error['optimised']:.2f} % of the largest weight, "
+        f"averaged over the times; one pair has {100 * error['one pair']:.2f} %.",
         **facts,
         strategy=best["strategy"],
         at_every_factor={f"{f:g}": {k: r[k] for k in ("error", "fixed", "seconds")} for f, r in rows.items()},

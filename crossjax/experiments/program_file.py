@@ -14,7 +14,7 @@ from jax import Array, lax
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import crossjax as cx
-from crossjax import plot, programming, report, strategies
+from crossjax import hardware_files, plot, programming, report, strategies
 from crossjax._random import named, seeded
 from crossjax.programming import Method
 from crossjax.weight_files import Matrices, load_matrices
@@ -40,7 +40,7 @@ def program_file(
 
     Args:
         weights: a .npz, .npy or .safetensors file.
-        tile: hardware: ideal, pcm, pcm_msp_lsp, hermes or standard.
+        tile: hardware: ideal, pcm, pcm_msp_lsp, hermes, standard, or a .toml or .json file.
         method: gdp, iterative, row-wise or one-shot.
         strategy: a strategy.json of ``crossjax optimise-strategy``: how weights become conductances.
         chips: chips in the population.
@@ -61,13 +61,14 @@ def program_file(
     if chips < 1:
         raise ValueError(f"chips must be at least 1, got {chips}")
     key = seeded(seed)
-    hardware, how = cx.presets.get(tile), programming.method(method)
+    hardware, how = hardware_files.find_tile(tile), programming.method(method)
     if strategy is not None:
         hardware = cx.replace(hardware, cell=strategies.load_strategy(strategy))
     found = load_matrices(weights, layout, include=include, exclude=exclude)
     out = Path("runs") / f"program-{Path(weights).stem}-{method}" if out is None else out
     inputs = {
-        "sha256": report.file_digest(Path(weights)), "tile": tile, "method": method, "chips": chips,
+        "sha256": report.file_digest(Path(weights)), "tile": tile, "hardware": hardware_files.to_document(hardware),
+        "method": method, "chips": chips,
         "strategy": None if strategy is None else report.file_digest(strategy),
         "layout": layout, "include": list(include), "exclude": list(exclude), "seed": seed,
     }  # fmt: skip
@@ -173,13 +174,16 @@ def write(run: report.Run, results: dict[str, dict[str, Any]], found: Matrices, 
     axis.bar(range(len(names)), [e.mean() for e in errors], yerr=[e.std() for e in errors], color=plot.COLOURS[method])
     axis.set_xticks(range(len(names)), [_label(name) for name in names], rotation=90, fontsize=7, parse_math=False)
     axis.set(ylabel="MVM error", title=f"{plot.LABELS[method]}, every matrix")
-    run.plot("matrices", figure)
+    run.plot("matrices", figure, "MVM error of every matrix, mean and one standard deviation over chips.")
     mean = float(np.mean([e.mean() for e in errors]))
     count = sum(r["rows"] * r["cols"] for r in rows)
     devices = sum(r["devices"] for r in rows)
     label = f"mvm_error_{method.replace('-', '_')}"
     return run.finish(
         [report.figure(label, mean), report.figure("weights", count), report.figure("devices", devices)],
+        f"{len(results)} matrices were programmed by {plot.LABELS[method]} onto {len(errors[0])} chips. Their MVM "
+        f"errors have a mean of {{{label}:.4f}}, from {min(e.mean() for e in errors):.4f} to "
+        f"{max(e.mean() for e in errors):.4f}.",
         **{label: mean, "weights": count, "devices": devices, "skipped": skipped},
         layouts=found.layouts,
         notes=notes(found),

@@ -11,7 +11,8 @@ import numpy as np
 import tyro
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from crossjax import plot, report
+import crossjax as cx
+from crossjax import hardware_files, plot, report
 from crossjax._random import seeded, split
 from crossjax.experiments import sweep_spec
 from crossjax.experiments.sweepable import experiment
@@ -51,6 +52,8 @@ def sweep(
     measure = jax.jit(jax.vmap(task.measure, (0, None)))
     out = Path("runs") / f"sweep-{Path(spec).stem}" if out is None else out
     inputs = {"sha256": report.file_digest(Path(spec)), "seed": seed}
+    if isinstance(base, cx.Tile):  # it may be from a file of its own
+        inputs["hardware"] = hardware_files.to_document(base)
     with report.open_run("sweep", out, inputs, recorded={"spec": str(spec)}, force=force) as run:
         columns = TextColumn("sweep"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         found = []
@@ -68,7 +71,14 @@ def sweep(
                 found.append(run.stage(f"point {k}: {row}", point))
                 bar.advance(task_id)
         write(run, rows, found)
-        return run.finish([], points=[{"knobs": r, "results": f} for r, f in zip(rows, found, strict=True)])
+        means = {n: [float(np.mean(f[n])) for f in found] for n in found[0] if n != "seconds"}
+        said = "; ".join(f"{n} from {min(m):.4g} to {max(m):.4g}" for n, m in means.items())
+        return run.finish(
+            [],
+            f"{plan.experiment} was run at {len(rows)} points of {len(rows[0])} knobs, {plan.seeds} seeds each. "
+            f"Found: {said}.",
+            points=[{"knobs": r, "results": f} for r, f in zip(rows, found, strict=True)],
+        )
 
 
 def write(run: report.Run, rows: list[dict[str, Any]], found: list[dict[str, Any]]) -> None:
@@ -94,7 +104,8 @@ def write(run: report.Run, rows: list[dict[str, Any]], found: list[dict[str, Any
         for axis, n in zip(axes, names, strict=True):
             _against(axis, [row[knob] for row in rows], means[n], spreads[n])
             axis.set(xlabel=knob, ylabel=n.replace("_", " "))
-        run.plot(knob.replace(".", "_"), figure)
+        caption = f"Every figure against {knob}; error bars: one standard deviation over seeds."
+        run.plot(knob.replace(".", "_"), figure, caption)
 
 
 def _against(axis: Any, values: list[Any], means: np.ndarray, spreads: np.ndarray) -> None:
@@ -105,10 +116,10 @@ def _against(axis: Any, values: list[Any], means: np.ndarray, spreads: np.ndarra
     axis.errorbar(x, means, spreads, fmt="o", ms=3, color="#8bb8de", capsize=2, lw=1)
     if len(known) < len(values):
         average = [means[[v == k for v in values]].mean() for k in known]
-        axis.plot(range(len(known)) if names else known, average, color="#1f6fb4")
+        axis.plot(range(len(known)) if names else known, average, color=plot.BLUE)
     elif not names:
         order = np.argsort(x)
-        axis.plot(x[order], means[order], color="#1f6fb4")
+        axis.plot(x[order], means[order], color=plot.BLUE)
     if names:
         axis.set_xticks(range(len(known)), known)
 

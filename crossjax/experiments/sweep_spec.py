@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import itertools
 import math
 import tomllib
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from crossjax._checks import check_name
 
 Values = tuple[float | int | str, ...]
 
@@ -123,15 +124,6 @@ def _values(name: str, given: Any) -> Sequence[Any]:
     if any(isinstance(v, float) and not math.isfinite(v) for v in given):
         raise ValueError(f"values of knob {name} must be finite, got {given!r}")
     return given
-
-
-def check_name(name: str, known: Sequence[str], what: str) -> None:
-    """Raise ``ValueError`` for an unknown name, with the nearest one."""
-    if name in known:
-        return
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}"
-    raise ValueError(f"unknown {what}: {name!r}; {hint}")
 
 
 def fields_of(spec: Any, above: str = "") -> Iterator[str]:

@@ -21,10 +21,11 @@ from flax import nnx
 from jax import Array
 
 import crossjax as cx
-from crossjax import images, insitu, nn, programming, pulsed, training
+from crossjax import hardware_files, images, insitu, nn, programming, pulsed, training
+from crossjax._checks import check_name
 from crossjax._kinds import fitted, hints_of
 from crossjax._random import named, normal
-from crossjax.experiments.sweep_spec import check_name, fields_of
+from crossjax.experiments.sweep_spec import fields_of
 
 
 class Experiment(Protocol):
@@ -59,7 +60,7 @@ class Program(_OfSpec):
     """Gaussian weights programmed into a chip: MVM and weight error at a time.
 
     Attributes:
-        tile: hardware by name.
+        tile: hardware by name, or a .toml or .json file.
         method: how it is programmed.
         rows, cols: of the matrix.
         time: of the reading, s after the first.
@@ -73,7 +74,7 @@ class Program(_OfSpec):
 
     def hardware(self) -> cx.Tile:
         """See `Experiment.hardware`."""
-        return cx.presets.get(self.tile)
+        return hardware_files.find_tile(self.tile)
 
     def measure(self, key: Array, hardware: cx.Tile) -> dict[str, Array]:
         """See `Experiment.measure`."""

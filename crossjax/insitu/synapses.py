@@ -73,7 +73,11 @@ def _counted(state: PulsedState) -> Array:
 
 @spec
 class Single:
-    """One device a weight, up and down; against its reference, where it has one (`Pulsed.reference`)."""
+    """One device a weight, up and down; against its reference, where it has one (`Pulsed.reference`).
+
+    Attributes:
+        device: the device.
+    """
 
     device: Pulsed = Pulsed()
 

@@ -177,7 +177,11 @@ class Dithered:
 
 @spec
 class MeanCount(_Single):
-    """Whole pulses on every line, round(L p) and round(L q); a cell gets their product over L, rounded."""
+    """Whole pulses on every line, round(L p) and round(L q); a cell gets their product over L, rounded.
+
+    Attributes:
+        trains: the pulse trains of the lines.
+    """
 
     trains: Trains = Trains()
 

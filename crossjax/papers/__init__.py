@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from crossjax._checks import check_name
 from crossjax.papers.options import Options
 
 PAPERS = {
@@ -40,8 +41,7 @@ def reproduce(paper: str, options: Options | None = None) -> Path:
         ValueError: for an unknown paper; what the paper's ``reproduce`` raises besides.
         TypeError: for an option that the paper does not have.
     """
-    if paper not in PAPERS:
-        raise ValueError(f"unknown paper {paper!r}; choose from {', '.join(PAPERS)}")
+    check_name(paper, tuple(PAPERS), "paper")
     found = _module(paper)
     given = vars(options or Options())
     return found.reproduce(options if isinstance(options, found.Options) else found.Options(**given))

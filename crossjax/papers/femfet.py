@@ -158,7 +158,12 @@ def write(run: report.Run, results: Mapping[str, Any], size: Preset, middle: int
         "both": (size.splits, [results[f"{b} + {BITS - b}"]["both"] for b in size.splits]),
         "ideal, both": (size.splits, [results[f"{b} + {BITS - b} ideal"]["both"] for b in size.splits]),
     }
-    in_situ_plots.sweep_of(run, "splits", "high bits of six", curves, ideal - GAP)
+    in_situ_plots.sweep_of(
+        run, "splits", "high bits of six", curves,
+        "Test accuracy of LeNet-5 by how many of six bits are digital, with standard errors over seeds; dotted what "
+        "counts as equal to the ideal six-bit synapse.",
+        ideal - GAP,
+    )  # fmt: skip
     run.csv("accuracy", {"synapse": list(results), "high bits alone": [means[n] for n in results]})
     figures = [
         report.figure("accuracy_hybrid", means[f"{chosen} + {BITS - chosen}"], unit="%"),
@@ -166,4 +171,12 @@ def write(run: report.Run, results: Mapping[str, Any], size: Preset, middle: int
         report.figure("high_bits", chosen),
         report.figure("gap", gaps[chosen], paper=GAP, unit="points"),
     ]
-    return run.finish(figures, results=dict(results), within=within, middle=middle)
+    return run.finish(
+        figures,
+        "LeNet-5 was trained on hybrid synapses of six bits, the high ones digital, the low ones the state of a "
+        "device. The best split, {high_bits:.0f} high bits, has {accuracy_hybrid:.2f} %, {gap:.2f} points below the "
+        "ideal six-bit synapse.",
+        results=dict(results),
+        within=within,
+        middle=middle,
+    )

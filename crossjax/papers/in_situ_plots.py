@@ -10,7 +10,7 @@ import numpy as np
 from crossjax import plot, report
 from crossjax.papers.in_situ import mean_se
 
-BLUE, ORANGE, GREY, GREEN = "#1f6fb4", "#d1752a", "#8c8c8c", "#4f8f4f"
+BLUE, ORANGE, GREY, GREEN = plot.BLUE, plot.ORANGE, plot.GREY, plot.GREEN
 LABELS = {
     "software": "software", "ideal": "ideal devices", "single_pair": "a saturating pair alone",
     "msp_lsp": "MSP/LSP of the same pairs",
@@ -88,7 +88,11 @@ def cristiano(
             with_errors(axes[2 + k], sweep["values"], sweep["accuracy"], color=colour, label=part.upper())
         axes[2 + k].set(xlabel=knob.replace("_", " "), title="Sweep")
         axes[2 + k].legend(fontsize=8)
-    run.plot("accuracy", figure)
+    run.plot(
+        "accuracy", figure,
+        "Test accuracy: by epoch, bands of one standard deviation over seeds; and against what the devices do, with "
+        "standard errors over paired seeds. Software is the digital network, trained alike.",
+    )  # fmt: skip
     run.csv(
         "sweeps",
         {
@@ -105,6 +109,7 @@ def sweep_of(
     name: str,
     xlabel: str,
     curves: Mapping[str, tuple[Sequence[float], Any]],
+    caption: str,
     level: float | None = None,
 ) -> None:
     """Accuracy against one number, a curve by label (values, runs), and a level to reach."""
@@ -115,7 +120,7 @@ def sweep_of(
         axis.axhline(level, color=GREY, ls=":", lw=1)
     axis.set(xlabel=xlabel, ylabel="test accuracy, %")
     axis.legend(fontsize=8)
-    run.plot(name, figure)
+    run.plot(name, figure, caption)
 
 
 def epochs_of(run: report.Run, name: str, curves: Mapping[str, Any], title: str) -> None:
@@ -126,4 +131,7 @@ def epochs_of(run: report.Run, name: str, curves: Mapping[str, Any], title: str)
         plot.band(axis, np.arange(1, runs.shape[1] + 1), runs, color=colour, label=label)
     axis.set(xlabel="epoch", ylabel="test accuracy, %", title=title)
     axis.legend(fontsize=8)
-    run.plot(name, figure)
+    caption = (
+        f"Test accuracy of {title} after every epoch; bands of one standard deviation over seeds. Software is digital."
+    )
+    run.plot(name, figure, caption)

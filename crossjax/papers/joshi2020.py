@@ -263,11 +263,18 @@ def write(
     lost = base - at(day, direct, "gdc")
     figures["recovered_1d"] = (at(day, noisy, "gdc") - at(day, direct, "gdc")) / lost if lost else 0.0
     paper = PAPER | {"adabs_over_gdc_1y_noise_trained": 1.8}
+    said = (
+        f"A ResNet for CIFAR-10 ran on {size.chips} chips of phase-change memory for a year, as it is and trained with "
+        f"noise. Digital it has {{accuracy_digital:.1f}} %; after a day with GDC {{accuracy_1d_gdc:.1f}} % as it is "
+        f"and {{accuracy_1d_noise_trained_gdc:.1f}} % noise-trained, after a year with AdaBS "
+        f"{{accuracy_1y_noise_trained_adabs:.1f}} %."
+    )
     return run.finish(
         [
             report.figure(name, value, paper=paper.get(name), unit="" if name == "recovered_1d" else "%")
             for name, value in figures.items()
         ],
+        said,
         small=small,
     )
 
@@ -325,7 +332,11 @@ def _plot(run: report.Run, size: Preset, base: float, both: Mapping[str, Mapping
         axis.legend(loc="center left")
     if small is not None:
         _studies(run, size, small, axes[2:])
-    run.plot("joshi2020", figure)
+    run.plot(
+        "joshi2020", figure,
+        "Accuracy on chips over time by drift compensation; bands over chips, dotted the digital network. Where there "
+        "are four panels: the size of the weight noise in training and test, and what noise training needs.",
+    )  # fmt: skip
 
 
 def _studies(run: report.Run, size: Preset, small: dict[str, Any], axes: Sequence[Any]) -> None:

@@ -241,4 +241,14 @@ def finish(run: report.Run, studied: Mapping[str, Any], found: Mapping[str, Any]
         for name in NAMES:
             rows = np.asarray(results["chips"][f"conventional {name}"])
             figures.append(report.figure(f"{short}_{what}_30d_{name}", float(rows[:, last].mean())))
-    return run.finish(figures, networks=found, study=mackin_study.record(studied))
+    said = (
+        "The best ways to hold a weight in four phase-change devices were searched, and networks put on chips of each "
+        "for a month. The optimum changes the weight error of one pair by {weight_error_change_t0:+.0%} at first and "
+        "{weight_error_change_30d:+.0%} after a month"
+    )
+    if "resnet20_accuracy_30d_optimised" in {f["name"] for f in figures}:
+        said += (
+            "; a ResNet-20 then has {resnet20_accuracy_30d_optimised:.1%} instead of {resnet20_accuracy_30d_msp:.1%} "
+            "(digital {resnet20_accuracy_digital:.1%})"
+        )
+    return run.finish(figures, said + ".", networks=found, study=mackin_study.record(studied))

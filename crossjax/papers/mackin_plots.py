@@ -9,7 +9,7 @@ import numpy as np
 
 from crossjax import plot, report
 
-COLOURS = {"msp": "#8c8c8c", "equal": "#d1752a", "optimised": "#1f6fb4"}
+COLOURS = {"msp": plot.GREY, "equal": plot.ORANGE, "optimised": plot.BLUE}
 LABELS = {"msp": "MSP only, F = 1", "equal": "equal, F = 1", "optimised": "optimised"}
 
 
@@ -60,4 +60,7 @@ def network(run: report.Run, name: str, results: Mapping[str, Any], times: Seque
         plot.time_axis(axis, times)
         axis.set(ylabel=unit, title=f"{name}, {training}")
         axis.legend(fontsize=8)
-    run.plot(name, figure)
+    run.plot(
+        name, figure,
+        f"{name} on chips over time by strategy, one panel a training; bands over chips, dashed the digital network.",
+    )  # fmt: skip

@@ -234,7 +234,7 @@ def write(run: report.Run, studied: Mapping[str, Any]) -> None:
     )
     figure, axes = plot.new(3)
     best = studied["table"][2.0][str(best_factor(studied["table"][2.0]))]
-    plot.strategy(axes[0], scan.from_record(best["strategy"]))
+    plot.strategy(scan.from_record(best["strategy"]), axes=axes[0])
     for name in ("optimised", "one pair"):
         axes[1].plot(over["times"][1:], 100 * np.asarray(over[name][1:]), "-o", ms=3, label=name)
     plot.time_axis(axes[1], over["times"][1:])
@@ -249,4 +249,9 @@ def write(run: report.Run, studied: Mapping[str, Any]) -> None:
         ylim=(3.8, 8),
     )  # fmt: skip
     axes[2].legend()
-    run.plot("strategies", figure)
+    run.plot(
+        "strategies", figure,
+        "Left: the best strategy, conductances by weight. Middle: its weight error over time against one pair's, drift "
+        "compensation included. Right: how searches of the same space proceed; curves are what they believe, dots are "
+        "right.",
+    )  # fmt: skip

@@ -347,4 +347,13 @@ def write(run: report.Run, found: Mapping[str, Any], spread: Mapping[str, Any], 
     ]
     if point is not None:
         figures.append(report.figure("recovered_by_retraining", point["share"]))
-    return run.finish(figures, sets=dict(found), spread=dict(spread), recovered_at=point)
+    return run.finish(
+        figures,
+        f"{len(found)} data sets were classified by hyperdimensional vectors in FeFET memories of 1, 2 and 3 bits, "
+        f"retrained. "
+        "On average float has {accuracy_float:.1f} %, 1 bit {accuracy_1bit:.1f} %, 2 bits {accuracy_2bit:.1f} %, 3 "
+        "bits {accuracy_3bit:.1f} % and 3 bits on chips with spread {accuracy_3bit_on_chips:.1f} %.",
+        sets=dict(found),
+        spread=dict(spread),
+        recovered_at=point,
+    )

@@ -11,7 +11,7 @@ import numpy as np
 
 from crossjax import cam, plot, report
 
-COLOURS = {"float": "#8c8c8c", "1bit": "#d1752a", "2bit": "#4f8f4f", "3bit": "#1f6fb4"}
+COLOURS = {"float": plot.GREY, "1bit": plot.ORANGE, "2bit": plot.GREEN, "3bit": plot.BLUE}
 
 
 def accuracies(run: report.Run, found: Mapping[str, Any], columns: Sequence[str]) -> None:
@@ -32,7 +32,11 @@ def accuracies(run: report.Run, found: Mapping[str, Any], columns: Sequence[str]
         ylabel="accuracy, %", ylim=(50, 100), title="Hyperdimensional classifiers in FeFET memories, without spread"
     )
     axis.legend(fontsize=8, ncol=len(columns) + 1, loc="upper center", bbox_to_anchor=(0.5, -0.08))
-    run.plot("accuracy", figure)
+    run.plot(
+        "accuracy", figure,
+        "Test accuracy of every data set by resolution of the memory: class vectors retrained (bars), and as sums of "
+        "their examples (marks). Float is the digital classifier.",
+    )  # fmt: skip
 
 
 def spreads(run: report.Run, spread: Mapping[str, Any], values: Sequence[float]) -> None:
@@ -40,7 +44,7 @@ def spreads(run: report.Run, spread: Mapping[str, Any], values: Sequence[float])
     figure, axes = plot.new(len(spread))
     for axis, (name, by_size) in zip(axes, spread.items(), strict=True):
         for colour, (d, r) in zip(
-            ("#d1752a", "#4f8f4f", "#1f6fb4", "#8c8c8c", "#7a4fa3"), by_size.items(), strict=False
+            (plot.ORANGE, plot.GREEN, plot.BLUE, plot.GREY, plot.PURPLE), by_size.items(), strict=False
         ):
             mean, sd = (np.array([f(a) for a in r["aware"]]) for f in (np.mean, np.std))
             axis.plot(values, mean, color=colour, label=f"D = {int(d):,}, on the chips")
@@ -49,7 +53,11 @@ def spreads(run: report.Run, spread: Mapping[str, Any], values: Sequence[float])
         axis.set(xlabel="σ of V_th / spacing of 3-bit levels", ylabel="accuracy, %", title=name)
         axis.plot([], [], "k--", label="retrained without the hardware")
         axis.legend(fontsize=7)
-    run.plot("spread", figure)
+    run.plot(
+        "spread", figure,
+        "Accuracy against the spread of threshold voltages, by number of components D: retrained on the chips that are "
+        "searched (bands over chips), and dashed without any knowledge of them.",
+    )  # fmt: skip
 
 
 def cell(run: report.Run, memory: cam.CAM) -> None:
@@ -67,4 +75,8 @@ def cell(run: report.Run, memory: cam.CAM) -> None:
         xlabel="level of the query", ylabel="current of a cell, µA", title="A cell of two FeFETs: 10 to 90 % of cells"
     )
     axis.legend(fontsize=8)
-    run.plot("cell", figure)
+    run.plot(
+        "cell", figure,
+        "Current of a cell against the level that is asked for, a line a stored level: median of 200 cells, and as a "
+        "band their central 80 %. The minimum is a match.",
+    )  # fmt: skip

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from crossjax import report
+from crossjax._checks import check_name
 
 Size = TypeVar("Size")
 
@@ -34,8 +35,7 @@ class Options:
         Raises:
             ValueError: for an unknown preset.
         """
-        if self.preset not in presets:
-            raise ValueError(f"unknown preset {self.preset!r}; choose from {', '.join(presets)}")
+        check_name(self.preset, tuple(presets), "preset")
         size: Any = presets[self.preset]
         given = {f.name: value for f in dataclasses.fields(size) if (value := vars(self).get(f.name)) is not None}
         return dataclasses.replace(size, **given)

@@ -12,7 +12,8 @@ from crossjax import photonic, plot, report
 from crossjax.devices.writes import nearest_state
 
 STYLES = (
-    ("k", "-"), ("k", "--"), ("#4f8f4f", "-"), ("#1f6fb4", "-"), ("#7a4fa3", "-"), ("#1f6fb4", "--"), ("#d1752a", "-"),
+    ("k", "-"), ("k", "--"), (plot.GREEN, "-"), (plot.BLUE, "-"), (plot.PURPLE, "-"), (plot.BLUE, "--"),
+    (plot.ORANGE, "-"),
 )  # fmt: skip
 
 
@@ -22,21 +23,25 @@ def curves(run: report.Run, found: Mapping[str, Any], ann: float) -> None:
     for (name, a), (colour, dash) in zip(found.items(), STYLES, strict=True):
         a = 100.0 - np.asarray(a)
         plot.band(axis, np.arange(1, a.shape[1] + 1), a, color=colour, ls=dash, label=name)
-    axis.axhline(100.0 - ann, color="#8c8c8c", ls=":", lw=1, label="with ReLU")
+    axis.axhline(100.0 - ann, color=plot.GREY, ls=":", lw=1, label="with ReLU")
     axis.set(xscale="log", yscale="log", xlabel="time steps T", ylabel="errors, %", title="MNIST by spikes")
     axis.legend(fontsize=7)
-    run.plot("steps", figure)
+    run.plot(
+        "steps", figure,
+        "Share of test images that are labelled wrongly after T time steps, by weights, reset and crosstalk; bands "
+        "over chips, dotted the digital network with ReLU.",
+    )  # fmt: skip
 
 
 def synapse(run: report.Run, pulse: photonic.GSTPulse) -> None:
     """Transmission against the length of the tail, with the levels; what a ring makes of a film."""
     figure, axes = plot.new(2)
     tails = np.linspace(0.0, 1.15 * float(pulse.off), 300)
-    axes[0].plot(tails, np.asarray(pulse.written(jnp.asarray(tails))), color="#1f6fb4")
+    axes[0].plot(tails, np.asarray(pulse.written(jnp.asarray(tails))), color=plot.BLUE)
     low, high = pulse.film.transmission(0.0), jnp.asarray(0.2893)
     levels = nearest_state(jnp.linspace(low, high, pulse.levels or 16), pulse.levels, low, high)
     at = jnp.minimum(pulse.length(pulse.film.amorphous(levels)), 1.1 * pulse.off)
-    axes[0].plot(np.asarray(at), np.asarray(levels), "o", ms=4, color="#d1752a", label=f"{pulse.levels} levels")
+    axes[0].plot(np.asarray(at), np.asarray(levels), "o", ms=4, color=plot.ORANGE, label=f"{pulse.levels} levels")
     axes[0].set(xlabel="tail of the pulse, ns", ylabel="transmission", title="GST on a waveguide")
     axes[0].legend(fontsize=8)
     share = jnp.linspace(0.0, 1.0, 200)
@@ -46,4 +51,9 @@ def synapse(run: report.Run, pulse: photonic.GSTPulse) -> None:
         axes[1].plot(np.asarray(share), np.asarray(ring.transmission(share)), label=label)
     axes[1].set(xlabel="crystalline share of the film", ylabel="transmission on resonance", title="An all-pass ring")
     axes[1].legend(fontsize=8)
-    run.plot("synapse", figure)
+    run.plot(
+        "synapse", figure,
+        "Left: transmission of a GST synapse after a pulse, by the length of its tail, with the levels it is written "
+        "to. Right: transmission of a ring by the crystalline share of its film; where it is not monotonic a level is "
+        "ambiguous.",
+    )  # fmt: skip

@@ -244,4 +244,12 @@ def write(run: report.Run, size: Preset, ann: Mapping[str, float], curves: Mappi
         report.figure("accuracy_snn_gst_neurons", last("GST, crosstalk, GST neurons"), unit="%"),
         report.figure("agreement", ann["agreement"]),
     ]
-    return run.finish(figures, ann=dict(ann), curves=dict(curves))
+    return run.finish(
+        figures,
+        f"A ReLU network for MNIST was made one of spikes and run for {size.steps} time steps, on ideal weights and on "
+        f"GST "
+        "synapses. The network has {accuracy_ann:.2f} %, its spikes {accuracy_snn:.2f} % with ideal weights and "
+        "{accuracy_snn_gst:.2f} % on GST; after many more steps they decide alike on {agreement:.2%} of the images.",
+        ann=dict(ann),
+        curves=dict(curves),
+    )

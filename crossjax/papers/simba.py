@@ -366,8 +366,12 @@ def write(
     ]
     if point is not None:
         figures.append(report.figure("recovered_by_adabs", point["share"]))
+    given_back = "" if point is None else "; refreshed batch norms give {recovered_by_adabs:.0%} of a loss back"
     return run.finish(
         figures,
+        "A network of ±1 weights and activations for MNIST ran on XNOR cells with each of their errors alone. Digital "
+        "it has {accuracy_binary:.2f} %, with 1 % of all products read wrong {accuracy_read_errors_1pct:.2f} % and "
+        "with 5 % {accuracy_read_errors_5pct:.2f} %" + given_back + ".",
         digital=dict(digital),
         sweeps=dict(sweeps),
         majority=dict(majority),

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from crossjax._checks import as_array, checking, ensure, ensure_range, is_finite, is_traced
+from crossjax._checks import as_array, check_name, checking, ensure, ensure_range, is_finite, is_traced
 from crossjax._kinds import door
 from crossjax._numerics import at_least_single, relative_error
 from crossjax._pytree import replace, strong
@@ -51,10 +51,9 @@ def method(name: str) -> Method:
     """A programming method by its name, with its default hyper-parameters.
 
     Raises:
-        ValueError: for an unknown name; lists the known ones.
+        ValueError: for an unknown name; says the nearest one.
     """
-    if name not in METHODS:
-        raise ValueError(f"unknown programming method {name!r}; choose from {', '.join(METHODS)}")
+    check_name(name, tuple(METHODS), "programming method")
     return METHODS[name]()
 
 

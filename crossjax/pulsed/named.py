@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from crossjax._checks import check_name
 from crossjax._kinds import door
 from crossjax._pytree import replace
 from crossjax.pulsed.device import Pulsed
@@ -137,8 +138,7 @@ def get(name: str) -> Pulsed:
     """A pulsed device by its name.
 
     Raises:
-        ValueError: for an unknown name; lists the known ones.
+        ValueError: for an unknown name; says the nearest one.
     """
-    if name not in PULSED:
-        raise ValueError(f"unknown pulsed device {name!r}; choose from {', '.join(PULSED)}")
+    check_name(name, tuple(PULSED), "pulsed device")
     return PULSED[name]()

@@ -135,6 +135,11 @@ class ExpStep(MeanSteps):
     """Up max(1 − A_up e^(γ_up z), 0), down max(1 − A_down e^(−γ_down z), 0), z = 2 a x / (high − low) + b.
 
     Gong et al., Nat. Commun. 9:2102 (2018), by aihwkit's ExpStepDevice.
+
+    Attributes:
+        a_up, a_down: how far a step has shrunk at z = 0.
+        gamma_up, gamma_down: how fast it shrinks with z.
+        a, b: slope and offset of z over the weight.
     """
 
     a_up: float = 0.00081
@@ -163,7 +168,11 @@ class ExpStep(MeanSteps):
 
 @spec
 class PowStep(MeanSteps):
-    """Up ((high − x) / (high − low))^γ_up, down ((x − low) / (high − low))^γ_down."""
+    """Up ((high − x) / (high − low))^γ_up, down ((x − low) / (high − low))^γ_down.
+
+    Attributes:
+        gamma_up, gamma_down: powers; 0 for equal steps, 1 for soft bounds.
+    """
 
     gamma_up: float = 1.0
     gamma_down: float = 1.0

@@ -6,13 +6,13 @@ from crossjax.tiles.comparators import with_thresholds
 from crossjax.tiles.grid import Grid
 from crossjax.tiles.injection import Injection
 from crossjax.tiles.mvm import mvm, read, remember, weights_at
-from crossjax.tiles.ranges import calibrate_ranges, typical_ranges
+from crossjax.tiles.ranges import adc_inputs, calibrate_ranges, typical_ranges
 from crossjax.tiles.strategy import Strategy
 from crossjax.tiles.tile import Chip, Reading, Tile
 from crossjax.tiles.writing import build, write
 
 __all__ = [
     "BaseCell", "Chip", "Complementary", "Differential", "Grid", "Injection", "Pairs", "Reading", "SharedReference",
-    "Strategy", "Tile", "UnitCell", "bit_slices", "build", "calibrate_ranges", "mvm", "read", "remember",
+    "Strategy", "Tile", "UnitCell", "adc_inputs", "bit_slices", "build", "calibrate_ranges", "mvm", "read", "remember",
     "typical_ranges", "weights_at", "with_thresholds", "write",
 ]  # fmt: skip

@@ -26,6 +26,11 @@ class Window:
     """How a kernel moves: sizes, strides, dilation and padding (before, after) along every spatial axis.
 
     ``holes`` is the dilation of the input (2: a zero between neighbours), as in a transposed convolution.
+
+    Attributes:
+        size, strides, dilation: of the kernel, along every spatial axis.
+        padding: (before, after) along every spatial axis.
+        holes: dilation of the input.
     """
 
     size: tuple[int, ...] = static()

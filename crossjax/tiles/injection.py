@@ -108,7 +108,11 @@ class DeviceNoise:
 
 @spec
 class DropConnect:
-    """Weights that are missing, each with probability p, for one batch (devices that fail)."""
+    """Weights that are missing, each with probability p, for one batch (devices that fail).
+
+    Attributes:
+        p: probability of a weight to be missing, in [0, 1].
+    """
 
     p: float = 0.01
 

@@ -119,19 +119,19 @@ def forward(
     product = product or line_sums
     x, times = signals(tile, u, driven), None
 
-    def bit_lines(x: Array, w: Array) -> Array:
-        return _bit_lines(tile, x, w, product)
+    def lines(x: Array, w: Array) -> Array:
+        return bit_lines(tile, x, w, product)
 
     if tile.adc is not None and tile.adc.on_saturation == "halve":
-        first = tile.adc.distort(bit_lines(x, reading.w), _per_vector(reading.columns))
+        first = tile.adc.distort(lines(x, reading.w), per_vector(reading.columns))
         times = tile.adc.halvings(first.reshape(*first.shape[:2], -1))
         sliced = tile.dac is not None and tile.dac.slice_bits is not None
         x = x / times if sliced else signals(tile, u / times, driven)  # slices are digits already: halve their signal
-    sums = bit_lines(x, reading.w)
+    sums = lines(x, reading.w)
     variance = extra
     if reading.variance is not None:
         variance = product(x * x, reading.variance) + (0.0 if extra is None else extra)
-    y = _digitise(tile, reading.columns, _noisy(key, tile, x, reading.w, sums, variance, product))
+    y = _digitise(tile, reading.columns, noisy(key, tile, x, reading.w, sums, variance, product))
     if times is not None:
         y = y * times[..., None]
     if tile.dac is not None and tile.dac.slice_bits is not None:
@@ -175,17 +175,17 @@ def as_multiplied(x: Array, w: Array) -> tuple[Array, jnp.dtype]:
     return x, jnp.promote_types(jnp.promote_types(x.dtype, w.dtype), jnp.float32)
 
 
-def _bit_lines(tile: Tile, x: Array, w: Array, product: Product = line_sums) -> Array:
+def bit_lines(tile: Tile, x: Array, w: Array, product: Product = line_sums) -> Array:
     """The sums that reach the converters, less what the lines of a `StaticDrop` lose of them."""
     return tile.wires.sums(product, x, w) if isinstance(tile.wires, StaticDrop) else product(x, w)
 
 
-def _per_vector(columns: ColumnSpread | None) -> ColumnSpread:
+def per_vector(columns: ColumnSpread | None) -> ColumnSpread:
     """(down, lines, across, c') → (down, 1, lines, across, c'), to broadcast over a batch."""
     return jax.tree.map(lambda a: a[:, None], columns or ColumnSpread())
 
 
-def _noisy(
+def noisy(
     key: Array, tile: Tile, x: Array, w: Array, sums: Array, variance: Array | None, product: Product = line_sums
 ) -> Array:
     """Bit-line sums with the output noise of the tile and that of given variance; ``x`` and ``w``: what they are of."""
@@ -195,7 +195,7 @@ def _noisy(
 def _digitise(tile: Tile, columns: ColumnSpread | None, y: Array) -> Array:
     """What the ADCs make of noisy sums, and the lines of a cell combined: (down, batch, across, c)."""
     if tile.adc is not None:
-        y = tile.adc.convert(tile.adc.distort(y, _per_vector(columns)))
+        y = tile.adc.convert(tile.adc.distort(y, per_vector(columns)))
     if tile.subtract == "digital":
         return tile.cell.combine(jnp.moveaxis(y, 2, 0))
     return y[:, :, 0]
@@ -306,9 +306,9 @@ def _calibration_inputs(tile: Tile, shape: tuple[int, ...], deviation: Array) ->
 def _calibration_sums(key: Array, tile: Tile, reading: Reading, deviation: Array) -> Array:
     """What the ADCs are given for the calibration inputs, noise included, (down, vectors, lines, across, c')."""
     x = _calibration_inputs(tile, reading.w.shape, deviation)
-    sums = _bit_lines(tile, x, reading.w)
+    sums = bit_lines(tile, x, reading.w)
     variance = None if reading.variance is None else line_sums(x * x, reading.variance)
-    return _noisy(key, tile, x, reading.w, sums, variance)
+    return noisy(key, tile, x, reading.w, sums, variance)
 
 
 def drift_factor(key: Array, tile: Tile, reading: Reading, reference: Reference, t: Array | float) -> Array:
@@ -365,7 +365,7 @@ def _first_reference(key: Array, tile: Tile, first: Reading, deviation: Array) -
 @partial(jax.jit, static_argnums=2)
 def _ideal_reference(tile: Tile, g: Array, shape: tuple[int, int], deviation: Array) -> Array:
     conducts = line_conductances(tile, g, shape)[0]
-    return _bit_lines(tile, _calibration_inputs(tile, conducts.shape, deviation), conducts)
+    return bit_lines(tile, _calibration_inputs(tile, conducts.shape, deviation), conducts)
 
 
 @door

@@ -14,8 +14,9 @@ from crossjax._kinds import door
 from crossjax._pytree import replace
 from crossjax._random import normal
 from crossjax.circuits.converters import check_percentile, needed_range
-from crossjax.tiles.mvm import as_inputs, driven_lines, line_sums, signals
-from crossjax.tiles.tile import Tile, check_weights, ideal_lines, normalise
+from crossjax.tiles.grid import Grid
+from crossjax.tiles.mvm import as_inputs, bit_lines, driven_lines, line_sums, noisy, per_vector, read, signals
+from crossjax.tiles.tile import Chip, Reading, Tile, check_chip, check_weights, ideal_lines, normalise
 
 
 @door
@@ -88,10 +89,7 @@ def _adc_range(tile: Tile, weights: Array, x: Array, percentile: float, driven: 
     live = driven_lines(tile, x, driven)
     x = signals(tile, u, None if live is None else grid.cut_inputs(live))
     sums = line_sums(x, lines.transpose(1, 3, 0, 2, 4))
-    used = grid.columns()
-    if sums.shape[-1] > grid.c:  # the reference column of every tile
-        used = np.concatenate([used, np.ones((grid.across, sums.shape[-1] - grid.c), bool)], axis=1)
-    return needed_range(sums[..., used], percentile)
+    return needed_range(_of_columns(sums, grid), percentile)
 
 
 @door
@@ -115,3 +113,39 @@ def typical_ranges(tile: Tile, weights: Array, percentile: float = 99.995, vecto
     full = 1.0 if tile.dac is None or tile.dac.scaling != "fixed" else tile.dac.range
     x = normal(jax.random.key(0), (vectors, weights.shape[0])) * (full / 3.0)
     return with_ranges(tile, (None, _adc_range(tile, weights, x, percentile)))[0]
+
+
+@door
+def adc_inputs(key: Array, tile: Tile, chip: Chip | Reading, x: Array, t: Array | float = 0.0) -> Array:
+    """What the ADCs of a chip are given for inputs, with noise, gains and offsets, before they clip and round.
+
+    Args:
+        key, tile, chip, x, t: as for `mvm`. Input slices are conversions of their own; a vector that
+            ``on_saturation="halve"`` would send again is shown as it was sent first.
+
+    Returns:
+        One number for every conversion, in full inputs on full weights, in no order.
+
+    Raises:
+        ValueError: as `mvm`.
+    """
+    check_chip(tile, chip)
+    x = as_inputs(x, chip.shape)
+    grid, flat = tile.grid(chip.shape), x.reshape(-1, chip.shape[0])
+    now = chip if isinstance(chip, Reading) else read(key, tile, chip, t)
+    live = driven_lines(tile, flat)
+    u = grid.cut_inputs(flat if tile.dac is None else flat / tile.dac.input_scale(flat))
+    sent = signals(tile, u, None if live is None else grid.cut_inputs(live))
+    variance = None if now.variance is None else line_sums(sent * sent, now.variance)
+    sums = noisy(key, tile, sent, now.w, bit_lines(tile, sent, now.w), variance)
+    if tile.adc is not None:
+        sums = tile.adc.distort(sums, per_vector(now.columns))
+    return _of_columns(sums, grid).ravel()
+
+
+def _of_columns(sums: Array, grid: Grid) -> Array:
+    """Sums (…, across, c') of the columns that a matrix uses, reference columns included."""
+    used = grid.columns()
+    if sums.shape[-1] > grid.c:  # the reference column of every tile
+        used = np.concatenate([used, np.ones((grid.across, sums.shape[-1] - grid.c), bool)], axis=1)
+    return sums[..., used]
