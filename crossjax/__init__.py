@@ -25,7 +25,21 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from crossjax import cam, devices, features, hdc, images, insitu, keys, photonic, presets, pulsed, strategies, text
+from crossjax import (
+    cam,
+    devices,
+    features,
+    hdc,
+    images,
+    insitu,
+    interop,
+    keys,
+    photonic,
+    presets,
+    pulsed,
+    strategies,
+    text,
+)
 from crossjax._checks import checks
 from crossjax._pytree import check_choice, check_count, check_order, check_range, replace, spec, static
 from crossjax.circuits import ADC, DAC, Wires, percentile_range, wires
@@ -119,6 +133,7 @@ __all__ = [
     "hdc",
     "images",
     "insitu",
+    "interop",
     "keys",
     "load",
     "load_hardware",

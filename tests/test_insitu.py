@@ -330,7 +330,7 @@ def test_dynamic_references_take_an_offset_away_where_version_two_follows_it():
 @pytest.mark.parametrize("kind", ["v2", "chopped", "agad"])
 def test_presets_of_tiki_taka(kind):
     assert insitu.from_preset(kind, "ecram").kind == kind
-    with pytest.raises(ValueError, match="choose from"):
+    with pytest.raises(ValueError, match="device with settings of"):
         insitu.from_preset(kind, "pcm")
 
 

@@ -274,8 +274,8 @@ def write(
             report.figure("accuracy_25s_gdp", float(np.mean(np.array(gdp["accuracy"])[:, 0]))),
         ],
         f"A network of 256 × 256 hidden weights that labels {{accuracy_digital:.1%}} of 500 digits rightly was "
-        f"programmed onto {chips} simulated HERMES cores by {len(results)} methods, and read for a year. Its middle layer ends "
-        f"with an MVM error of "
+        f"programmed onto {chips} simulated HERMES cores by {len(results)} methods, and read for a year. Its middle "
+        f"layer ends with an MVM error of "
         "{mvm_error_gdp:.3f} by GDP, {mvm_error_iterative:.3f} by program-and-verify and {mvm_error_one_shot:.3f} by "
         "one write, where perfect weights leave {mvm_error_perfect_weights:.3f}; programmed by GDP the network has "
         "{accuracy_25s_gdp:.1%} at first, {accuracy_1y_gdc:.1%} after a year with drift compensation, "

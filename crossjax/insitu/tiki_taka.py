@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from crossjax._checks import check_name
 from crossjax._numerics import ratio
 from crossjax._pytree import check_choice, check_count, check_range, replace, spec, static
 from crossjax._random import named, normal, uniform
@@ -63,7 +64,7 @@ class TikiTaka(BaseScheme):
         chop: how often a row's chopper flips after it is read (chopped: a probability; AGAD: one over the period).
         tail: of AGAD, reads of a period that the running mean goes over.
         visible: γ, how much of A is seen in the weights; None for nothing.
-        forget: what is left of H after a step of v2, a factor.
+        forget: what is left of H after a step, a factor.
         most: pulses to C at once.
         read_noise: standard deviation of reading A.
         trains: those to A.
@@ -78,7 +79,7 @@ class TikiTaka(BaseScheme):
     chop: float = 0.1
     tail: float = 5.0
     visible: float | None = None
-    forget: float = 0.1
+    forget: float = 0.0
     most: int = static(default=1)
     read_noise: float | None = None
     trains: Trains = Trains()
@@ -167,7 +168,7 @@ class TikiTaka(BaseScheme):
                        "past": back(state.past, jnp.where(flip, running, of(state.past)))}  # fmt: skip
         buffer = buffer + sign * gathered * scale
         steps = jnp.clip(jnp.trunc(buffer), -self.most, self.most)
-        left = jnp.where(steps != 0, self.forget * buffer, buffer) if self.kind == "v2" else buffer - steps
+        left = jnp.where(steps != 0, self.forget * buffer, buffer)
         slow = self.slow.pulse(named(key, "slow"), jax.tree.map(of, state.slow), steps.astype(jnp.int32),
                                1 if self.most == 1 else None)  # fmt: skip
         chopper = jnp.where(flip, -sign, sign)[:, 0]
@@ -189,29 +190,27 @@ def from_preset(kind: str, name: str) -> TikiTaka:
     Raises:
         ValueError: for an unknown device, or a kind that aihwkit has no numbers for on it.
     """
-    rates = {
-        "reram_es": 0.01,
-        "reram_sb": 0.01,
-        "capacitor": 0.01,
-        "ecram": 0.01,
-        "ecram_mo": 0.001,
-        "idealized": 0.001,
-    }
-    v2 = {"reram_es": (0.5, 1000.0), "reram_sb": (0.5, 1000.0), "capacitor": (0.1, 1000.0), "ecram": (0.1, 500.0)}
-    agad = {
-        "reram_es": (0.5, 1000.0, 0.02), "reram_sb": (0.5, 1000.0, 0.02), "capacitor": (0.1, 1000.0, 0.01),
-        "ecram": (0.1, 750.0, 0.005), "ecram_mo": (0.1, 500.0, 0.005), "idealized": (0.1, 500.0, 0.005),
-    }  # fmt: skip
+    check_name(kind, tuple(_PRESETS), "kind of Tiki-Taka")
+    check_name(name, tuple(_PRESETS[kind]), f"device with settings of {kind}")
+    rate, granularity, chop, tail = _PRESETS[kind][name]
     device = Single(replace(get(name), together=True))
-    if kind == "agad" and name in agad:
-        rate, granularity, chop = agad[name]
-        return TikiTaka("agad", device, device, rate, granularity, chop=chop)
-    if kind == "chopped" and name in rates:
-        granularity = v2.get(name, (0.0, 500.0))[1]
-        return TikiTaka("chopped", device, device, rates[name], granularity, chop=0.1)
-    if kind == "v2" and name in v2:
-        return TikiTaka("v2", device, device, *v2[name])
-    known = {"v2": v2, "chopped": rates, "agad": agad}.get(kind)
-    if known is None:
-        raise ValueError(f'kind must be "v2", "chopped" or "agad", got {kind!r}')
-    raise ValueError(f"no settings of {kind} for {name!r}; choose from {', '.join(known)}")
+    return TikiTaka(kind, device, device, rate, granularity, chop=chop, tail=tail)
+
+
+# fast rate, granularity, chop and tail
+_PRESETS = {
+    "v2": {
+        "reram_es": (0.5, 1000.0, 0.0, 5.0), "reram_sb": (0.5, 1000.0, 0.0, 5.0), "capacitor": (0.1, 1000.0, 0.0, 5.0),
+        "ecram": (0.1, 500.0, 0.0, 5.0), "ecram_mo": (0.1, 500.0, 0.0, 5.0), "idealized": (0.1, 500.0, 0.0, 5.0),
+    },
+    "chopped": {
+        "reram_es": (0.5, 1000.0, 0.01, 5.0), "reram_sb": (0.5, 1000.0, 0.01, 5.0),
+        "capacitor": (0.1, 1000.0, 0.01, 5.0), "ecram": (1.0, 500.0, 0.01, 5.0), "ecram_mo": (0.1, 500.0, 0.001, 5.0),
+        "idealized": (0.1, 500.0, 0.001, 5.0),
+    },
+    "agad": {
+        "reram_es": (0.5, 1000.0, 0.02, 5.0), "reram_sb": (0.5, 1000.0, 0.02, 5.0),
+        "capacitor": (0.1, 1000.0, 0.01, 20.0), "ecram": (0.1, 750.0, 0.005, 50.0),
+        "ecram_mo": (0.1, 500.0, 0.005, 50.0), "idealized": (0.1, 500.0, 0.005, 50.0),
+    },
+}  # fmt: skip

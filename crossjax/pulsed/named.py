@@ -78,7 +78,7 @@ def pcm() -> Pulsed:
     law = ExpStep(a_up=-27.235, a_down=-2.235, gamma_up=2.5, gamma_down=2.5, a=-1.0, b=0.0)
     return Pulsed(
         law, step=0.01, low=0.0, high=2.0, step_spread=0.2, asymmetry_spread=0.05, high_spread=0.1, noise=0.6,
-        noise_floor=0.042, noise_slope=0.108, reset=0.01, reset_noise=0.02,
+        noise_floor=0.042, noise_slope=0.108, reset=0.01, reset_spread=0.02, reset_noise=0.01,
     )  # fmt: skip
 
 
@@ -95,7 +95,8 @@ def reram_hfo2() -> Pulsed:
 def _array(step: float, spread: float, high_spread: float, low_spread: float, noise: float, write: float) -> Pulsed:
     return Pulsed(
         soft_bounds(), step=step, step_spread=spread, lognormal=True, asymmetry_spread=0.01, low_spread=low_spread,
-        high_spread=high_spread, noise=noise, write_noise=write, reference_spread=0.05, at_symmetry=True,
+        high_spread=high_spread, noise=noise, additive=True, write_noise=write, reference_spread=0.05,
+        at_symmetry=True,
     )  # fmt: skip
 
 
