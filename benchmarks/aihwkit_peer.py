@@ -26,7 +26,9 @@ CONFIGS = {  # as dictionaries: read by us as they are, and turned into aihwkit'
     "PCM, default periphery": {"mapping": {"weight_scaling_omega": 1.0}},
     "standard": {
         "class": "StandardHWATrainingPreset",
-        "pre_post": {"input_range": {"enable": True, "init_value": 1.0, "learn_input_range": False, "init_from_data": 0}},
+        "pre_post": {
+            "input_range": {"enable": True, "init_value": 1.0, "learn_input_range": False, "init_from_data": 0}
+        },
     },
     "HERMES-like": {
         "mapping": {"weight_scaling_omega": 1.0, "max_input_size": 256, "max_output_size": 256},
@@ -60,8 +62,8 @@ def reconverted(key, tile, chip):
     """Tile and chip as aihwkit has them when the chip begins to age.
 
     aihwkit makes weights of what was programmed, and conductances of those weights again before drift and 1/f noise
-    (``inference/noise/base.py``, `apply_drift_noise`): every pair becomes one device and an exact 0, and the largest weight
-    with its error g_max, so that all others lie lower, where they drift and fluctuate more.
+    (``inference/noise/base.py``, `apply_drift_noise`): every pair becomes one device and an exact 0, and the largest
+    weight with its error g_max, so that all others lie lower, where they drift and fluctuate more.
     """
     normalised = tile.cell.decode(tile.device.in_spans(chip.cells.g))
     largest = jax.numpy.max(jax.numpy.abs(normalised))

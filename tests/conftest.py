@@ -2,6 +2,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 # One thread a worker: OpenBLAS's own spin while they wait for one another, which costs more than small matrices do.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -26,6 +27,18 @@ jax.config.update("jax_compilation_cache_dir", os.environ["CROSSJAX_TESTS_COMPIL
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 settings.register_profile("crossjax", deadline=None)
 settings.load_profile("crossjax")
+
+
+THOROUGH = Path(__file__).with_name("thorough.txt").read_text(encoding="utf-8").splitlines()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark what `thorough.txt` names."""
+    named = {line for line in THOROUGH if line and not line.startswith("#")}
+    for item in items:
+        if item.nodeid.removeprefix("tests/") in named:
+            item.add_marker("thorough")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -4,13 +4,13 @@
     found = cx.interop.aihwkit.tile(rpu_config)                         # the object, or its dictionary
     found.tile, found.injections, found.notes
 
-aihwkit need not be installed: `as_dict` makes a dictionary of an object where it is. What has no counterpart is refused, or
-listed, by choice; what is only nearly the same is always listed. Converters, output and read noise and the devices' laws of
-aihwkit 1.2 were compared with the peer's own outputs (`benchmarks/aihwkit_peer.py`).
+aihwkit need not be installed: `as_dict` makes a dictionary of an object where it is. What has no counterpart is
+refused, or listed, by choice; what is only nearly the same is always listed. Converters, output and read noise and the
+devices' laws of aihwkit 1.2 were compared with the peer's own outputs (`benchmarks/aihwkit_peer.py`).
 
-aihwkit counts outputs in units of its tile's weights, whose largest is ``mapping.weight_scaling_omega``; here a full input
-on a full weight is 1. With its default of 0 the weights lie on the tile as they are: then the ADC's range and the noise
-depend on the largest weight of a matrix, which no configuration knows, and you say it.
+aihwkit counts outputs in units of its tile's weights, whose largest is ``mapping.weight_scaling_omega``; here a full
+input on a full weight is 1. With its default of 0 the weights lie on the tile as they are: then the ADC's range and the
+noise depend on the largest weight of a matrix, which no configuration knows, and you say it.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def tile(
     Raises:
         TypeError: for something that is no configuration.
         ValueError: for unknown names and fields (the nearest is suggested), a configuration for training on the chip
-            (see `learning`), numbers that mean nothing, and, unless they are to be reported, effects without counterpart.
+            (see `learning`), numbers that mean nothing, and, unless they are to be reported, effects without
+            counterpart.
     """
     check_name(unsupported, ("refuse", "report"), "way with the unsupported")
     doc, notes = complete(config, "InferenceRPUConfig"), Notes()

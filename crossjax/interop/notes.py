@@ -50,6 +50,7 @@ class Notes:
         """
         if self._lacking and unsupported == "refuse":
             raise ValueError(
-                f'crossjax has no counterpart of {"; ".join(self._lacking)}. unsupported="report" leaves them out and lists them'
+                f"crossjax has no counterpart of {'; '.join(self._lacking)}. "
+                'unsupported="report" leaves them out, and lists them'
             )
         return (*(f"left out: {what}" for what in self._lacking), *(f"nearly: {what}" for what in self._near))

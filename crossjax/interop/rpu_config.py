@@ -2,9 +2,10 @@
 
     object, its dictionary, a preset's name ──complete──► {"class": "InferenceRPUConfig", "forward": {"class": …}, …}
 
-aihwkit has no dictionary form of its own. Here every part is a dictionary with its class beside its fields, enumerations by
-name; `as_dict` makes one of an object. ``dataclasses.asdict``, which loses the classes, is understood for parts whose
-class is no question. Names and defaults are those of aihwkit 1.2 (`benchmarks/aihwkit_tables.py` writes them down).
+aihwkit has no dictionary form of its own. Here every part is a dictionary with its class beside its fields,
+enumerations by name; `as_dict` makes one of an object. ``dataclasses.asdict``, which loses the classes, is understood
+for parts whose class is no question. Names and defaults are those of aihwkit 1.2 (`benchmarks/aihwkit_tables.py` writes
+them down).
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ def _guessed(given: Mapping[str, Any], default: str | None = None) -> str | None
 
 
 def word(value: Any) -> str:
-    """An enumeration's member, however it is written, in small letters: "absmax" for ABS_MAX, AbsMax and its class's."""
+    """An enumeration's member in small letters, however it is written: "absmax" for ABS_MAX and AbsMax."""
     return "".join(c for c in str(value).split(".")[-1].lower() if c.isalnum())
 
 

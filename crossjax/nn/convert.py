@@ -35,10 +35,9 @@ __all__ = ["account", "advance", "calibrate", "digital", "kernel_of", "layers", 
 Rule = tuple[str | type, Tile | Hardware | None]
 
 _FOREIGN = {
-    "flax.linen": "rebuild it from layers of flax.nnx and copy its parameters (nnx.bridge.ToNNX calls it as it is, and "
-    "leaves nothing to put on tiles)",
-    "equinox": "rebuild it from layers of flax.nnx and copy its parameters",
-    "torch.nn": "build it from layers of flax.nnx, and load its weights with crossjax.nn.load_torch",
+    "flax.linen": "build the same network of layers of flax.nnx, and fill it with crossjax.interop.linen.load",
+    "equinox": "build the same network of layers of flax.nnx, and fill it with crossjax.interop.equinox.load",
+    "torch.nn": "build the same network of layers of flax.nnx, and fill it with crossjax.interop.torch.load",
 }
 
 
