@@ -7,9 +7,12 @@ Same weights, same inputs, `CHIPS` chips each. The peer's figures lie in ``bench
 """
 
 import argparse
+import enum
+import importlib
 import json
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -95,7 +98,7 @@ def ours(name, chips=CHIPS, *, their_way=False):
         wanted = x @ w
 
         def at(k, t):
-            y = cx.mvm(k, used, chip, x, t)
+            y = cx.mvm(k, used, chip, jax.numpy.asarray(x), t)
             return jax.numpy.linalg.norm(y - wanted) / np.linalg.norm(wanted)
 
         keys = jax.random.split(jax.random.fold_in(key, 1), len(times))
@@ -106,8 +109,8 @@ def ours(name, chips=CHIPS, *, their_way=False):
 
 def peer(name):
     """Aihwkit's errors (chips, times)."""
-    import torch
-    from aihwkit.simulator.tiles import InferenceTile
+    torch = importlib.import_module("torch")
+    InferenceTile = importlib.import_module("aihwkit.simulator.tiles").InferenceTile
 
     w, x = data()
     config = build(aihwkit.complete(CONFIGS[name], "InferenceRPUConfig"))
@@ -129,27 +132,25 @@ def peer(name):
 
 def build(doc):
     """Aihwkit's objects of a complete dictionary."""
-    import aihwkit.inference as inference
-    import aihwkit.simulator.configs as configs
-    import aihwkit.simulator.parameters as parameters
-    from aihwkit.simulator.parameters import enums
+    rooms = ("simulator.configs", "simulator.parameters", "inference")
+    modules = [importlib.import_module(f"aihwkit.{room}") for room in rooms]
 
     kind = doc["class"]
-    where = next(m for m in (configs, parameters, inference) if hasattr(m, kind))
+    where = next(m for m in modules if hasattr(m, kind))
     made = {k: build(v) if isinstance(v, dict) and "class" in v else v for k, v in doc.items() if k != "class"}
     if kind.endswith("NoiseModel"):
         return getattr(where, kind)()
     found = getattr(where, kind)()
     for name, value in made.items():
-        known = getattr(found, name)
-        if isinstance(known, enums.Enum):
-            value = type(known)[value]
+        known: Any = getattr(found, name)
+        if isinstance(known, enum.Enum):
+            value = type(known)[str(value)]
         setattr(found, name, value)
     return found
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description="MVM errors over time of aihwkit's chips and of ours")
     parser.add_argument("--peer", action="store_true", help="measure aihwkit as well, and write its figures down")
     with_peer = parser.parse_args().peer
     kept = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {}

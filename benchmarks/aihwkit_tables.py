@@ -87,7 +87,7 @@ def main():
     for name, cls in classes(PRESETS):
         if name.endswith(("Preset", "RPUConfig", "PresetDevice", "PresetUnitCell")) and bases[name]:
             document = made(cls)
-            presets[name] = {**document, "class": bases[name][0]}
+            presets[name] = {**(document or {}), "class": bases[name][0]}
     for name, document in presets.items():  # a part that is a preset itself is written as what it is
         presets[name] = difference(plain(document, bases), tables)
     found = {"aihwkit": metadata.version("aihwkit"), "classes": tables, "presets": presets}

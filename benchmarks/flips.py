@@ -91,7 +91,11 @@ def main() -> None:
             ["file", *outcomes],
             [[name, *(counts[o] for o in outcomes)] for name, counts in found.items()],
         )
-        run.finish([report.figure(f"unnoticed, {name}", counts["unnoticed"]) for name, counts in found.items()])
+        unnoticed = sum(counts["unnoticed"] for counts in found.values())
+        run.finish(
+            [report.figure(f"unnoticed, {name}", counts["unnoticed"]) for name, counts in found.items()],
+            f"{options.flips} single bits of each of {len(found)} files were flipped. {unnoticed} changes went unnoticed.",
+        )
 
 
 if __name__ == "__main__":

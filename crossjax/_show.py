@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from crossjax._checks import is_array, is_traced
@@ -58,7 +59,7 @@ def _short(value: Any, depth: int) -> str:
 
 def number(value: Any) -> str:
     """A number or an array: its value where there is one, its type and shape where there are many."""
-    if value.shape == () and not is_traced(value) and not jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended):
+    if value.shape == () and not is_traced(value) and not jnp.issubdtype(value.dtype, jax.dtypes.extended):
         return f"{np.asarray(value).item():.6g}" if value.dtype.kind in "fiu" else str(np.asarray(value).item())
     return f"{value.dtype}{list(value.shape)}"
 
@@ -98,11 +99,11 @@ def value_text(value: Any) -> str:
     """One cell of a table: the class of a part, a number, what an array spans."""
     if value is None:
         return "off"
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return type(value).__name__
     if is_array(value) and value.shape != () and not is_traced(value) and value.dtype.kind in "fiu" and value.size:
         found = np.asarray(value, np.float64)
         return f"{number(value)}: {found.min():.4g} … {found.max():.4g}, mean {found.mean():.4g}"
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return type(value).__name__
     return _short(value, DEEP)
 
 

@@ -137,7 +137,7 @@ def _commands(arguments: list[str]) -> dict[str, Callable[..., Any]]:
 
     def other() -> None: ...
 
-    found = {name: other for name in COMMANDS}
+    found: dict[str, Callable[..., Any]] = dict.fromkeys(COMMANDS, other)
     for name in [name for name in arguments[:1] if name in COMMANDS] or COMMANDS:
         found[name] = papers.command(arguments[1:]) if name == "reproduce" else pkgutil.resolve_name(COMMANDS[name])
     return (

@@ -92,7 +92,7 @@ def describe(thing: Any, name: str | None = None) -> Datasheet:
     """
     source = ""
     if isinstance(thing, str):
-        maker = catalogue.part(thing)
+        maker = catalogue.part(f"presets.{thing}" if f"presets.{thing}" in catalogue.parts() else thing)
         if not isinstance(maker, type):
             thing, source = maker(), sourced(maker)
         else:

@@ -1,6 +1,7 @@
 """The command line end to end: whole runs as a user starts them, in a process of their own; bad input in this one."""
 
 import csv
+import html
 import json
 import os
 import subprocess
@@ -33,11 +34,15 @@ def quickstart(tmp_path_factory):
 def test_quickstart_leaves_a_whole_report(quickstart):
     out, result = quickstart
     assert {p.name for p in out.iterdir()} == {
-        "result.json", "report.html", "over_time.csv", "programming.csv", "quickstart.png"
+        "result.json", "report.html", "over_time.csv", "programming.csv", "quickstart.png", "chip.png",
+        *(f"chip-{method}.safetensors" for method in ("one-shot", "iterative", "row-wise", "gdp")),
     }  # fmt: skip
     assert "report.html" in result.stdout and "GDP" in result.stdout and result.stderr == ""
     page = (out / "report.html").read_text()
     assert "data:image/png;base64," in page and "<table>" in page
+    said = json.loads((out / "result.json").read_text())["found"]
+    assert said in " ".join(result.stdout.split()) and html.escape(said) in page
+    assert page.count("<figcaption>") == 2 and "<dt>MVM error</dt>" in page and "digital network" in page
 
 
 @pytest.mark.slow
@@ -133,11 +138,15 @@ def here(tmp_path, monkeypatch):
         (["reproduce", "buchel2022", "--seed", "-1"], "seed must be a whole number"),
         (["reproduce", "buchel2022", "--chips", "0"], "chips must be at least 1"),
         (["reproduce", "--force", "joshi2020", "--preset", "tiny"], "Expected one of ('quick', 'paper')"),
+        (["bench", "--format", "yaml"], "--format must be text or json"),
+        (["describe", "hermse"], "did you mean 'presets.hermes'"),
+        (["describe", "PowerLawDrift", "--out", "x"], "class without numbers"),
+        (["program", "w.npy", "--tile", "none.toml"], "none.toml"),
         (["reproduce", "einstein1905"], "Expected one of ('joshi2020', 'buchel2022', 'mackin2022'"),
         (["quickstart", "--chips", "-1"], "chips must be at least 1"),
         (["quickstart", "--chips", "1.5"], "--chips: not a whole number: '1.5'"),
         (["fly"], "Unrecognized options: fly"),
-        ([], "Expected one of {quickstart, program, optimise-strategy, sweep, reproduce,"),
+        ([], "Expected one of {quickstart, describe, program, optimise-strategy, sweep, reproduce,"),
     ],
 )
 def test_bad_input_is_one_clear_line(here, capsys, arguments, message):
@@ -170,7 +179,7 @@ def quick(here, monkeypatch):
         with report.open_run("quickstart", out, {"seed": seed}, force=force) as run:
             for n in range(500):
                 run.table("×", ["η"], [[n]])
-            run.finish([])
+            run.finish([], "Nothing was done.")
 
     monkeypatch.setattr("crossjax.experiments.quickstart.quickstart", quickstart)
     return here / "runs" / "quickstart"
@@ -221,3 +230,37 @@ def test_bench_without_peers_says_so(tmp_path):
         assert "aihwkit" in done.stdout
     else:
         assert done.returncode == 2 and "no peer is installed" in done.stderr
+
+
+def test_version_completion_and_help_are_short(capsys):
+    cli.main(["--version"])
+    assert capsys.readouterr().out.startswith("crossjax 0.")
+    with pytest.raises(SystemExit):
+        cli.main(["completion", "bash"])
+    assert "complete" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    said = capsys.readouterr().out
+    assert "--format json" in said and len(said.splitlines()) < 45
+
+
+def test_a_datasheet_by_name_and_by_file_with_plots(tmp_path, capsys):
+    cli.main(["describe", "pcm"])
+    assert "device.g_max" in capsys.readouterr().out
+    cli.main(["describe", "pcm", "--out", str(tmp_path / "sheet")])
+    names = {p.name for p in (tmp_path / "sheet").iterdir()}
+    assert {"report.html", "device.png", "hardware.toml", "datasheet.csv", "result.json"} <= names
+    capsys.readouterr()
+    cli.main(["describe", str(tmp_path / "sheet" / "hardware.toml"), "--format", "json"])
+    said = capsys.readouterr()
+    assert json.loads(said.out)["device"]["g_max"] == 25.0 and "device.g_max" in said.err
+
+
+def test_results_as_json_are_those_of_the_folder(tmp_path, capsys):
+    np.save(tmp_path / "w.npy", np.eye(8))
+    (tmp_path / "tile.toml").write_text('part = "presets.pcm"\nrows = 8\ncols = 8\n')
+    arguments = ["program", tmp_path / "w.npy", "--tile", tmp_path / "tile.toml", "--method", "one-shot"]
+    cli.main([*map(str, arguments), "--out", str(tmp_path / "run"), "--format=json"])
+    found = json.loads(capsys.readouterr().out)
+    kept = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert found == {"folder": str(tmp_path / "run"), **kept} and kept["inputs"]["hardware"]["rows"] == 8

@@ -85,7 +85,7 @@ def test_a_run_appears_whole_or_not_at_all(tmp_path):
         run.table("t", ["a"], [[1]])
         run.csv("curve", {"x": [1, 2], "y": [3, 4]})
         assert not (tmp_path / "demo").exists()
-        run.finish([report.figure("f", 0.5, paper=0.4)])
+        run.finish([report.figure("f", 0.5, paper=0.4)], "Half was found: {f:.2f}.")
     result = json.loads((tmp_path / "demo" / "result.json").read_text())
     assert result["figures"] == [{"name": "f", "paper": 0.4, "ours": 0.5, "unit": ""}]
     assert (tmp_path / "demo" / "curve.csv").read_text().split() == ["x,y", "1,3", "2,4"]
@@ -137,7 +137,7 @@ def test_force_replaces_runs_only_and_only_when_the_new_one_is_complete(tmp_path
         with report.open_run("demo", tmp_path / "demo", {"v": value}, force=True) as run:
             if value == 2:
                 assert json.loads((tmp_path / "demo" / "result.json").read_text())["inputs"] == {"v": 1}
-            run.finish([])
+            run.finish([], "Nothing was done.")
     assert json.loads((tmp_path / "demo" / "result.json").read_text())["inputs"] == {"v": 2}
 
 

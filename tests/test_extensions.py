@@ -4,9 +4,17 @@ import jax
 import jax.numpy as jnp
 import pytest
 from flax import nnx
+from own import injection, learning_rule, match_cell  # docs/own: what the documentation shows, run as it is
+from own.cell import Offset
+from own.converter import DeadZone
+from own.device_law import Collapse
+from own.hardware import Mesh
+from own.layer import Gate
+from own.method import Halving
+from own.write_law import Bounded
 
 import crossjax as cx
-from crossjax import circuits, devices, programming, tiles
+from crossjax import devices
 
 KEY = jax.random.key(0)
 W = jax.random.normal(jax.random.key(1), (12, 6)) / 3
@@ -48,32 +56,6 @@ def test_a_spec_of_your_own_checks_itself():
 # ------------------------------------------------------------------------------------------------ devices
 
 
-@cx.spec
-class Collapse:
-    """A device law: what is above a level g_c loses a share of the rest for every second, one device more than another.
-
-    Drift, in the sense of `devices.Drift`.
-    """
-
-    rate: float
-    g_c: float = 5.0
-
-    def __post_init__(self):
-        cx.check_range(self, "rate", low=0)
-
-    def draw(self, key, x):
-        return self.rate * (1.0 + 0.1 * cx.keys.normal(key, x.shape))
-
-    def typical(self, x):
-        return jnp.full_like(x, self.rate)
-
-    def logarithm(self, t):
-        return jnp.asarray(t)
-
-    def apply(self, g, drawn, logarithm, g_max):
-        return jnp.where(g > self.g_c, self.g_c + (g - self.g_c) * jnp.exp(-drawn * logarithm), g)
-
-
 def test_a_device_law():
     tile = cx.Tile(16, 16, cx.Device(drift=Collapse(1e-3)), compensation=None)
     chip, _ = cx.program(KEY, tile, W, cx.Exact())
@@ -86,30 +68,6 @@ def test_a_device_law():
         return cx.mvm_error(KEY, drifting, cx.program(KEY, drifting, W, cx.Exact())[0], W, X, t=300.0)
 
     assert jax.grad(error)(1e-3) > 0
-
-
-@cx.spec
-class Bounded:
-    """A write law and its controller: identical pulses up or down, each a step that shrinks towards its bound."""
-
-    step: float = 0.05
-    noise: float = 0.0
-
-    def start(self, key, shape, g_min, g_max):
-        return jnp.full(shape, g_min), None, None
-
-    def respond(self, key, memory, g, stimulus, g_min, g_max):
-        room = jnp.where(stimulus > 0, g_max - g, g - g_min)
-        moved = self.step * stimulus * room * (1.0 + self.noise * cx.keys.normal(key, g.shape))
-        return jnp.clip(g + moved, g_min, g_max), memory
-
-    def plan(self, target, known, goal, g_min, g_max):
-        sign = jnp.sign(goal - target)  # one pulse in the wanted direction, and its mean outcome believed
-        believed, _ = cx.replace(self, noise=0.0).respond(KEY, None, target, sign, g_min, g_max)
-        return devices.Plan(sign, jnp.abs(sign).astype(jnp.int32), believed, known)
-
-    def deviation(self, g, g_max):
-        return self.step * self.noise * (g_max - g)
 
 
 def test_a_write_law():
@@ -125,37 +83,6 @@ def test_a_write_law():
 # -------------------------------------------------------------------------------------- cells and circuits
 
 
-@cx.spec
-class Offset(tiles.BaseCell):
-    """A cell of one device and no reference: w = 2 x − 1, half the span being what the digital side knows exactly."""
-
-    @property
-    def devices(self):
-        return 1
-
-    @property
-    def extra_columns(self):
-        return 0
-
-    def encode(self, w):
-        return (0.5 + w / 2)[None]
-
-    def decode(self, x):
-        return self.combine(self.lines(x))
-
-    def correct(self, target, change):
-        return jnp.clip(target + change[None] / 2, 0.0, 1.0)
-
-    def lines(self, x):
-        return 2 * x - 1
-
-    def combine(self, y):
-        return y[0]
-
-    def variance(self, variance):
-        return 4 * variance[0]
-
-
 def test_a_cell():
     tile = cx.Tile(16, 16, cell=Offset())
     chip, _ = cx.program(KEY, tile, W)
@@ -163,33 +90,6 @@ def test_a_cell():
     chip, _ = cx.write(KEY, tile, chip, -0.01 * jnp.sign(W), where=jnp.arange(6) < 3)
     wanted = jnp.where(jnp.arange(6) < 3, W - 0.01 * jnp.sign(W), W)
     assert jnp.allclose(cx.weights_at(KEY, tile, chip), wanted, atol=1e-5)
-
-
-@cx.spec
-class Columns(circuits.ColumnSpread):
-    """What the columns of a `DeadZone` ADC turned out to be besides."""
-
-    dead: jax.Array | None = None
-
-
-@cx.spec
-class DeadZone(cx.ADC):
-    """A converter effect, drawn per column: an ADC that reads 0 below a threshold of its own."""
-
-    zone: float = 0.0
-
-    def __post_init__(self):
-        cx.check_range(self, "zone", low=0)
-
-    def draw(self, key, shape):
-        plain = super().draw(key, shape)
-        dead = self.zone * cx.keys.uniform(cx.keys.named(key, "zone"), shape)
-        return Columns(plain.gain, plain.offset, plain.bow, plain.twist, dead)
-
-    def distort(self, y, columns):
-        y = super().distort(y, columns)
-        dead = columns.dead if isinstance(columns, Columns) else 0.0  # perfect columns, while training
-        return jnp.where(jnp.abs(y) < dead, 0.0, y)
 
 
 def test_a_converter_effect():
@@ -207,24 +107,6 @@ def test_a_converter_effect():
 # --------------------------------------------------------------------------------------- programming methods
 
 
-@cx.spec
-class Halving:
-    """A programming method: read every cell, correct half of what is missing, a fixed number of times."""
-
-    iterations: int = cx.static(default=5)
-
-    def run(self, key, core, weights, input_limit):
-        def step(core, state, key, k):
-            read = core.verify(cx.keys.named(key, "read"), weights.shape[0], 1, 1.0, "mvm")
-            core, pulses = core.pulse(cx.keys.named(key, "pulse"), 0.5 * (weights - read))
-            errors = programming.probe(key, core, weights, input_limit)
-            spent = programming.Spent(pulses, weights.shape[0], weights.size)
-            return core, state, programming.measure(core, errors, weights, spent, jnp.zeros_like(weights))
-
-        core, _, sums = core.repeat(step, None, key, self.iterations)
-        return core, sums
-
-
 def test_a_programming_method():
     tile = cx.Tile(16, 16, compensation=None)
     chip, history = cx.program(KEY, tile, W, Halving())
@@ -233,17 +115,6 @@ def test_a_programming_method():
 
 
 # -------------------------------------------------------------------------------------------------- networks
-
-
-class Gate(nnx.Module):
-    """A layer type that Flax has not: one matrix, and its output gates its input."""
-
-    def __init__(self, size, *, rngs):
-        self.table = nnx.Param(nnx.initializers.lecun_normal()(rngs.params(), (size, size)))
-        self.product = jnp.matmul
-
-    def __call__(self, x):
-        return x * nnx.sigmoid(self.product(x, self.table[...]))
 
 
 def test_a_layer_type():
@@ -266,36 +137,13 @@ def test_a_layer_type():
         cx.nn.register(model, "product")
 
 
-@cx.spec
-class Photonic(cx.nn.Hardware):
-    """Hardware that is no tile: a mesh of interferometers whose attenuators have few bits and whose lamp fades."""
-
-    bits: int = cx.static(default=6)
-    noise: float = 0.01
-    fading: float = 1e-3
-
-    def ideal_reading(self, key, weights, injections):
-        return weights
-
-    def program(self, key, weights, method):
-        top, steps = jnp.abs(weights).max(), 2**self.bits - 1
-        return jnp.round(weights / top * steps) / steps * top, None
-
-    def read(self, key, chip, t, compensate):
-        return chip * jnp.exp(-self.fading * t)
-
-    def multiply(self, key, reading, x):
-        y = x @ reading
-        return y + self.noise * cx.keys.normal(key, y.shape)
-
-
 def test_hardware_that_is_no_tile():
     model = nnx.Sequential(
         nnx.Conv(1, 4, (2, 2), feature_group_count=1, rngs=nnx.Rngs(0)), nnx.Conv(4, 4, (2, 2), feature_group_count=2,
         rngs=nnx.Rngs(1)), lambda x: x.reshape(x.shape[0], -1), nnx.Linear(16, 3, rngs=nnx.Rngs(2)),
     )  # fmt: skip
     x = jax.random.normal(KEY, (8, 2, 2, 1))
-    analog = cx.nn.to_analog(model, Photonic(), [(r"layers\.3", cx.presets.pcm())], report=None)
+    analog = cx.nn.to_analog(model, Mesh(), [(r"layers\.3", cx.presets.pcm())], report=None)
     assert {r["tiles"] for r in cx.nn.account(analog)} == {1, 2}
     tuned = cx.nn.calibrate(analog, x)
     tuned.eval()
@@ -304,7 +152,7 @@ def test_hardware_that_is_no_tile():
     assert 0.005 < error[0] < 0.3 < error[1]
     found = cx.nn.evaluate(KEY, tuned, lambda net: jnp.mean((net(x) - model(x)) ** 2), chips=2, times=[0.0, 1e3])
     assert found.shape == (2, 2) and (found[:, 1] > 2 * found[:, 0]).all()
-    with pytest.raises(ValueError, match="Photonic has no straight-through gradient"):
+    with pytest.raises(ValueError, match="Mesh has no straight-through gradient"):
         nnx.grad(lambda net: jnp.sum(net(x)))(cx.nn.read(KEY, chip, straight_through=True))
     with pytest.raises(ValueError, match="would be 0"):
         nnx.grad(lambda net: jnp.sum(net(x)))(cx.nn.read(KEY, chip))
@@ -316,29 +164,28 @@ def test_hardware_that_is_no_tile():
     with pytest.raises(TypeError, match="abstract"):
         Unfinished()
     with pytest.raises(TypeError, match=r"tile must be a Tile, other hardware \(a crossjax.spec\) or None"):
-        cx.nn.to_analog(model, Photonic, report=None)
+        cx.nn.to_analog(model, Mesh, report=None)
 
 
-# ------------------------------------------------------------------------------------------ in-situ learning
+# ------------------------------------------------------------------------------- learning, training, searching
 
 
 def test_an_in_situ_learning_rule():
     """Pulsed stochastic gradient descent on one tile, for three devices at once: it learns a linear map."""
-    wanted = jnp.clip(W, -0.9, 0.9)
+    last = learning_rule.loss[:, -20:].mean(axis=1)
+    assert learning_rule.chips.cells.g.shape[0] == 3 and (learning_rule.pulses > 0).all()
+    assert (learning_rule.loss[:, 0] > 0.8).all() and (last < 0.15).all() and last[0] < last[1] < last[2]
 
-    def learn(key, tile):
-        def step(chip, k):
-            x = cx.keys.uniform(cx.keys.named(k, "x"), (8, 12), -1.0, 1.0)
-            error = cx.mvm(cx.keys.named(k, "mvm"), tile, chip, x) - x @ wanted
-            chip, pulses = cx.write(cx.keys.named(k, "write"), tile, chip, -0.2 * x.T @ error / 8)
-            return chip, (jnp.sum(error**2) / jnp.sum((x @ wanted) ** 2), pulses)
 
-        chip = cx.build(cx.keys.named(key, "build"), tile, wanted.shape)
-        return jax.lax.scan(step, chip, cx.keys.split(key, 150))
+def test_an_injection():
+    flips = injection.SignFlips(0.25)
+    w = jnp.ones((1, 1, 64, 64))
+    assert jnp.mean(flips.disturb(KEY, cx.Tile(), w, None) == -1) == pytest.approx(0.25, abs=0.03)
+    assert cx.nn.accuracy(injection.trained, jnp.asarray(injection.x), jnp.asarray(injection.y)) > 0.8
 
-    noisy = cx.Tile(16, 16, cx.devices.noisy(sigma=0.2), noise=0.01, compensation=None)
-    variants = jax.vmap(lambda s: cx.replace(noisy, **{"device.write.noise": s}))(jnp.array([0.0, 0.2, 0.5]))
-    chips, (loss, pulses) = jax.jit(jax.vmap(learn, (None, 0)))(KEY, variants)
-    last = loss[:, -20:].mean(axis=1)
-    assert chips.cells.g.shape[0] == 3 and (pulses > 0).all()
-    assert (loss[:, 0] > 0.8).all() and (last < 0.15).all() and last[0] < last[1] < last[2]
+
+def test_a_cell_that_is_searched():
+    found = cx.cam.search(KEY, match_cell.memory, match_cell.chip, match_cell.stored)
+    assert (found == jnp.arange(10)).all()
+    with pytest.raises(ValueError, match=r"Saturating\.scale"):
+        match_cell.Saturating(scale=0.0)

@@ -89,8 +89,8 @@ def experiment(out, seed=0, *, force=False, interrupted=False, computed=None):
         second = run.stage("second", lambda: compute(1))
         run.table("values", ["stage", "value"], [["first", first["value"]], ["second", second["value"]]])
         run.csv("values", {"value": [first["value"], second["value"]], "missing": [first["missing"], math.nan]})
-        run.plot("values", Figure())
-        return run.finish([report.figure("sum", first["value"] + second["value"])])
+        run.plot("values", Figure(), "Two values.")
+        return run.finish([report.figure("sum", first["value"] + second["value"])], "Two were added: {sum:.1f}.")
 
 
 def contents(folder):
@@ -193,7 +193,7 @@ def test_what_comes_to_stand_in_the_place_meanwhile_stays_there(tmp_path):
         report.open_run("demo", tmp_path / "run", {}, force=True) as run,
     ):
         (tmp_path / "run").mkdir()
-        run.finish([])
+        run.finish([], "Nothing was done.")
     assert not any((tmp_path / "run").iterdir())
     assert (tmp_path / "run.partial" / "results" / "result.json").exists()
 
@@ -235,7 +235,7 @@ def test_what_is_recorded_beside_the_inputs_does_not_decide_whether_a_run_resume
             if path == "w.npz":
                 raise KeyboardInterrupt
             assert run.stage("a", lambda: {}) == {"path": "w.npz"}
-            return run.finish([])
+            return run.finish([], "Nothing was done.")
 
     with pytest.raises(KeyboardInterrupt):
         run("w.npz")
@@ -286,7 +286,7 @@ def test_names_from_a_file_are_shown_as_they_are(tmp_path, capsys):
         run.stage("[/]", lambda: {})
         run.table("[/]", ["[/]", "n"], [[name, k] for k, name in enumerate(hostile)])
         run.csv("names", {"=name": hostile, "n": range(-5, 5), "x": [-0.5] * 10})
-        run.finish([])
+        run.finish([], "Nothing was done.")
     shown = capsys.readouterr().out
     assert all(text in shown for text in ("[/]", "[red]x", r"\x1b[2J", r"\udc80", "[run]")) and "\x1b" not in shown
     with (tmp_path / "[run]" / "names.csv").open(newline="", encoding="utf-8") as file:

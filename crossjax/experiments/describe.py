@@ -37,7 +37,7 @@ def describe(
         raise ValueError(
             f"{hardware} is a class without numbers: a datasheet with plots needs a preset, a device or a file"
         )
-    sheet = cx.describe(found) if hardware.lower().endswith(hardware_files.KINDS) else cx.describe(named(hardware))
+    sheet = cx.describe(found) if hardware.lower().endswith(hardware_files.KINDS) else cx.describe(hardware)
     for line in str(sheet).splitlines():
         report.say(line)
     if out is None:
@@ -47,11 +47,6 @@ def describe(
     inputs = {"hardware": hardware, "document": to_document(found)}
     with report.open_run("describe", out, inputs, force=force) as run:
         return write(run, sheet, found)
-
-
-def named(name: str) -> str:
-    """The name of a part, presets without their room included."""
-    return f"presets.{name}" if name in cx.presets.PRESETS else name
 
 
 def write(run: report.Run, sheet: Datasheet, found: object) -> Path:

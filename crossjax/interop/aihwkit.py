@@ -18,6 +18,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
+
 from crossjax import devices
 from crossjax._checks import check_name
 from crossjax._pytree import replace
@@ -413,8 +416,6 @@ def _cell(converter: Mapping[str, Any], notes: Notes) -> UnitCell:
 
 
 def _strategy(converter: Mapping[str, Any]) -> Strategy:
-    import numpy as np
-
     factors, lines = converter["f_lst"], converter["g_lst"]
     if not factors or not lines or len(lines) != 2 * len(factors):
         raise ValueError("CustomPairConductanceConverter needs f_lst and a g_lst of two lines for each factor")
@@ -427,7 +428,7 @@ def _strategy(converter: Mapping[str, Any]) -> Strategy:
     half = x.reshape(len(factors), 2, -1)[order][..., x.shape[1] // 2 :].reshape(len(lines), -1)
     weights = tuple(float(factors[k]) for k in order)
     scale = float(sum(f * (half[2 * k, -1] - half[2 * k + 1, -1]) for k, f in enumerate(weights)))
-    return Strategy(weights, np.linspace(0.0, 1.0, half.shape[1]), half, scale)
+    return Strategy(weights, jnp.linspace(0.0, 1.0, half.shape[1]), jnp.asarray(half), scale)
 
 
 # -------------------------------------------------------------------------------------- what training has

@@ -57,7 +57,7 @@ def pulsed(device: Any, *, unsupported: str = "refuse") -> Pulsed:
 def hardware(doc: Mapping[str, Any], sides: tuple[Tile, Tile], notes: Notes) -> Learning:
     """The hardware of a complete configuration, with its two sides."""
     omega = doc["mapping"]["weight_scaling_omega"]
-    where = {"headroom": 1.0 / omega} if omega > 0 else {"scale": 1.0}
+    where: dict[str, Any] = {"headroom": 1.0 / omega} if omega > 0 else {"scale": 1.0}
     return Learning(_scheme(doc["device"], doc["update"], notes), Sides(*sides), **where)
 
 

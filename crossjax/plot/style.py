@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
 import numpy as np
+from cycler import cycler
 
 # Okabe and Ito's palette: told apart with every kind of colour vision, and by lightness in print
 BLUE, ORANGE, GREEN, PURPLE, SKY, YELLOW, GREY = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7f7f7f",
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#4d4d4d",
 )  # fmt: skip
 CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY, YELLOW, GREY)
 COLOURS = {"one-shot": GREY, "iterative": ORANGE, "row-wise": GREEN, "gdp": BLUE}  # a method keeps its colour
@@ -25,7 +25,7 @@ def new(columns: int = 1, width: float = 4.6, height: float = 3.4, rows: int = 1
 
     matplotlib.rcParams.update({
         "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
-        "axes.prop_cycle": matplotlib.cycler(color=CYCLE),
+        "axes.prop_cycle": cycler(color=CYCLE),
     })  # fmt: skip
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False).ravel()
@@ -61,7 +61,7 @@ def image(axis: Any, values: Any, label: str, *, centred: bool = False) -> None:
     axis.set(xlabel="bit line", ylabel="word line")
 
 
-def band(axis: Any, x: Sequence[float], runs: Any, **style: Any) -> None:
+def band(axis: Any, x: Any, runs: Any, **style: Any) -> None:
     """Mean over the first axis, with one standard deviation as a band."""
     runs = np.asarray(runs, float)
     mean, sd = runs.mean(axis=0), runs.std(axis=0)
@@ -69,7 +69,7 @@ def band(axis: Any, x: Sequence[float], runs: Any, **style: Any) -> None:
     axis.fill_between(x, mean - sd, mean + sd, color=line.get_color(), alpha=0.2, lw=0)
 
 
-def time_axis(axis: Any, times: Sequence[float]) -> None:
+def time_axis(axis: Any, times: Any) -> None:
     """Logarithmic seconds, labelled as people say them."""
     axis.set_xscale("log")
     ticks = [t for t in SPANS if min(times) <= t * 1.01 and t <= max(times) * 1.01]

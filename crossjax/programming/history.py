@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from crossjax._numerics import relative, safe_sqrt
@@ -36,6 +38,18 @@ class History:
     converged: Array
     mvms: Array
     reads: Array
+
+    def to_pandas(self) -> Any:
+        """A data frame with a row an iteration; of a population one more level of the index, the chip."""
+        import pandas
+
+        columns = {f.name: np.asarray(getattr(self, f.name)) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        shape = columns["pulses"].shape
+        index = pandas.MultiIndex.from_product(
+            [range(n) for n in shape], names=[*(f"chip{k or ''}" for k in range(len(shape) - 1)), "iteration"]
+        )
+        flat = {name: np.broadcast_to(a, shape).ravel() for name, a in columns.items()}
+        return pandas.DataFrame(flat, index=index if len(shape) > 1 else index.get_level_values(0))
 
 
 class Spent(NamedTuple):

@@ -1,0 +1,3 @@
+import crossjax as cx
+
+axes = cx.plot.device(cx.devices.pcm())
