@@ -94,7 +94,8 @@ def main() -> None:
         unnoticed = sum(counts["unnoticed"] for counts in found.values())
         run.finish(
             [report.figure(f"unnoticed, {name}", counts["unnoticed"]) for name, counts in found.items()],
-            f"{options.flips} single bits of each of {len(found)} files were flipped. {unnoticed} changes went unnoticed.",
+            f"{options.flips} single bits of each of {len(found)} files were flipped. {unnoticed} changes went "
+            f"unnoticed.",
         )
 
 

@@ -25,7 +25,7 @@ def text(spec: Any, depth: int = 0) -> str:
         value = getattr(spec, field.name)
         if is_default(field, value):
             continue
-        own.append(f"{field.name}={_short(value, depth + 1)}")
+        own.append(f"{field.name}={short(value, depth + 1)}")
     return f"{type(spec).__name__}({', '.join(own)})"
 
 
@@ -42,13 +42,13 @@ def _hashable(value: Any) -> bool:
     return not isinstance(value, tuple) or all(isinstance(v, bool | int | float | str) for v in value)
 
 
-def _short(value: Any, depth: int) -> str:
+def short(value: Any, depth: int) -> str:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         if depth > DEEP:
             return f"{type(value).__name__}(…)"
         return text(value, depth)
     if isinstance(value, tuple | list) and not hasattr(value, "_fields"):
-        inner = ", ".join(_short(v, depth + 1) for v in value[:4]) + (", …" if len(value) > 4 else "")
+        inner = ", ".join(short(v, depth + 1) for v in value[:4]) + (", …" if len(value) > 4 else "")
         return f"({inner})" if isinstance(value, tuple) else f"[{inner}]"
     if is_array(value):
         return number(value)
@@ -104,7 +104,7 @@ def value_text(value: Any) -> str:
         return f"{number(value)}: {found.min():.4g} … {found.max():.4g}, mean {found.mean():.4g}"
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return type(value).__name__
-    return _short(value, DEEP)
+    return short(value, DEEP)
 
 
 def page(spec: Any) -> str:

@@ -8,6 +8,7 @@
 """
 
 import contextlib
+import dataclasses
 import importlib
 import inspect
 import io
@@ -15,6 +16,7 @@ import json
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import jinja2
@@ -22,6 +24,8 @@ import nbformat
 import numpy as np
 from mkdocs.structure.files import File
 from nbconvert import MarkdownExporter
+
+from crossjax._show import short
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -44,6 +48,7 @@ def on_files(files, config):
         made[f"notebooks/{path.stem}.md"] = text
         made |= {f"notebooks/{name}": data for name, data in images.items()}
     made |= {f"pictures/{name}": data for name, data in pictures().items()}
+    made["pictures/quickstart.png"] = (ROOT / "notebooks" / "quickstart.png").read_bytes()
     for path in RESULTS.glob("*/*.png"):
         made[f"results/{path.parent.name}/{path.name}"] = path.read_bytes()
     for name, content in made.items():
@@ -114,7 +119,19 @@ def entry_of(path, entry, value, level=2):
     """One class or function, documented where it is defined, under the name that users write."""
     home = f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else f"{path}.{entry}"
     anchor = f'<a id="{path}.{entry}"></a>' if home != f"{path}.{entry}" else ""
-    return [anchor, "", f"::: {home}", "    options:", f"      heading_level: {level}", f"      heading: {entry}", ""]
+    options = ["    options:", f"      heading_level: {level}", f"      heading: {entry}"]
+    return [anchor, "", f"::: {home}", *options, "", *built(entry, value), ""]
+
+
+def built(name, value):
+    """How a spec is built, with its defaults."""
+    if not (inspect.isclass(value) and dataclasses.is_dataclass(value)):
+        return []
+    said = []
+    for field in dataclasses.fields(value):
+        none = field.default is dataclasses.MISSING
+        said.append(field.name if none else f"{field.name}={short(field.default, 1)}")
+    return ["```python", *textwrap.wrap(f"{name}({', '.join(said)})", 100, subsequent_indent="    "), "```"]
 
 
 def constant(value):
