@@ -131,4 +131,4 @@ def page(spec: Any) -> str:
 
 def _first(meaning: str) -> str:
     """The first sentence, or clause, of a meaning."""
-    return re.split(r"(?<=[a-z\])µΩ0-9])[.;:]\s", meaning)[0]
+    return re.split(r"(?<=[a-z\])µΩ0-9])\.\s", meaning)[0]

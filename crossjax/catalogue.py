@@ -9,7 +9,7 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from crossjax._checks import check_name
+from crossjax._checks import KindError, check_name
 from crossjax._kinds import methods_of
 from crossjax.store import is_spec
 
@@ -37,6 +37,9 @@ def parts() -> dict[str, Callable[..., Any]]:
             value = getattr(module, name)
             if name not in _HELD and value not in found.values() and _makes_hardware(value):
                 found[f"{room}.{name}"] = value
+    from crossjax.tiles import splits
+
+    found |= {f"tiles.splits.{c.__name__}": c for c in vars(splits).values() if isinstance(c, type) and is_spec(c)}
     return found
 
 
@@ -49,8 +52,7 @@ def _makes_hardware(value: Any) -> bool:
         made = typing.get_type_hints(value).get("return")
     except NameError:
         return False
-    wanted = [p for p in inspect.signature(value).parameters.values() if p.default is p.empty]
-    return isinstance(made, type) and is_spec(made) and not {p.name for p in wanted} & {"key", "name", "tile", "g"}
+    return isinstance(made, type) and is_spec(made) and not {"key", "name", "tile", "g"} & set(needs(value))
 
 
 def part(name: str, types: Sequence[type] = ()) -> Callable[..., Any]:
@@ -76,8 +78,20 @@ def part(name: str, types: Sequence[type] = ()) -> Callable[..., Any]:
 
 
 def name_of(cls: type) -> str:
-    """The name under which `part` finds a class; of a class of one's own its own."""
-    return next((name for name, value in parts().items() if value is cls), cls.__name__)
+    """The name under which `part` finds a class; of a class of one's own its own.
+
+    Raises:
+        TypeError: for a class of crossjax that is no part of hardware.
+    """
+    found = next((name for name, value in parts().items() if value is cls), None)
+    if found is None and cls.__module__.startswith("crossjax."):
+        raise KindError(f"a {cls.__name__} is no part of hardware that a file describes: crossjax.save keeps it")
+    return found or cls.__name__
+
+
+def needs(maker: Callable[..., Any]) -> list[str]:
+    """Arguments without a default."""
+    return [p.name for p in inspect.signature(maker).parameters.values() if p.default is p.empty]
 
 
 def fitting(kind: type) -> list[str]:

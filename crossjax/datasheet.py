@@ -93,23 +93,32 @@ def describe(thing: Any, name: str | None = None) -> Datasheet:
     source = ""
     if isinstance(thing, str):
         maker = catalogue.part(f"presets.{thing}" if f"presets.{thing}" in catalogue.parts() else thing)
-        if not isinstance(maker, type):
-            thing, source = maker(), sourced(maker)
-        else:
-            thing = maker
-    if isinstance(thing, type) and is_spec(thing):
-        return Datasheet(thing.__name__, sourced(thing), tuple(_of_class(thing)))
-    if not is_spec(type(thing)):
+        needed = catalogue.needs(maker)
+        thing, source = (maker, "") if needed else (maker(), "" if isinstance(maker, type) else sourced(maker))
+    if inspect.isfunction(thing) and thing in catalogue.parts().values():
+        lines, title, source = tuple(_of_function(thing)), thing.__name__, sourced(thing)
+    elif isinstance(thing, type) and is_spec(thing):
+        lines, title, source = tuple(_of_class(thing)), thing.__name__, sourced(thing)
+    elif is_spec(type(thing)):
+        lines, title, source = tuple(_of(thing)), type(thing).__name__, source or sourced(type(thing))
+    else:
         raise KindError(
             f"describe takes hardware made of crossjax's parts, or a class of it; got {type(thing).__name__}"
         )
-    lines = tuple(_of(thing))
-    title = type(thing).__name__
     if name is not None:
         check_name(name, [line.name for line in lines], f"field of {title}")
         lines = tuple(line for line in lines if line.name == name or line.name.startswith(f"{name}."))
         title = f"{title}.{name}"
-    return Datasheet(title, source or sourced(type(thing)), lines)
+    return Datasheet(title, source, lines)
+
+
+def _of_function(maker: Any) -> list[Line]:
+    meanings = _show.listed(maker.__doc__ or "")
+    found = []
+    for argument in inspect.signature(maker).parameters.values():
+        default = "needed" if argument.default is argument.empty else _show.value_text(argument.default)
+        found.append(Line(argument.name, default, meanings.get(argument.name, ""), False))
+    return found
 
 
 def _of(thing: Any) -> list[Line]:

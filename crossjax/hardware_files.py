@@ -99,7 +99,7 @@ def find(name: str, *, types: Types = ()) -> Any:
     """Hardware by the name of a preset or a part, or by a file: what ``crossjax describe`` takes.
 
     Returns:
-        A tile, a device …; the class itself of a part that has numbers without defaults.
+        A tile, a device …; the class or function itself of a part that has numbers without defaults.
 
     Raises:
         OSError: for a file that is not there.
@@ -112,8 +112,7 @@ def find(name: str, *, types: Types = ()) -> Any:
     if name in presets.PRESETS:
         return presets.get(name)
     maker = catalogue.part(name, types)
-    needed = any(p.default is p.empty for p in inspect.signature(maker).parameters.values())
-    return maker if needed else maker()
+    return maker if catalogue.needs(maker) else maker()
 
 
 def find_tile(name: str) -> Tile:
@@ -134,6 +133,11 @@ def find_tile(name: str) -> Tile:
 
 
 # ------------------------------------------------------------------------------ parts as documents
+
+
+def is_part(thing: Any) -> bool:
+    """Whether something is a part with numbers of its own, no class or function."""
+    return is_spec(type(thing))
 
 
 def to_document(part: Any) -> dict[str, Any]:
@@ -209,8 +213,7 @@ def _build(table: Any, default: Any, where: str, types: Types) -> Any:
 
 
 def _all_there(maker: Any, given: Mapping[str, Any], where: str) -> None:
-    needed = [p.name for p in inspect.signature(maker).parameters.values() if p.default is p.empty]
-    if missing := [name for name in needed if name not in given]:
+    if missing := [name for name in catalogue.needs(maker) if name not in given]:
         raise ValueError(f"{where or maker.__name__} must say {', '.join(missing)}: a {maker.__name__} has no defaults")
 
 

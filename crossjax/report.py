@@ -146,7 +146,7 @@ class Run:
             [
                 f["name"],
                 *([] if not papers else ["" if f["paper"] is None else f"{f['paper']:g}"]),
-                f"{f['ours']:.5g}",
+                "" if f["ours"] is None else f"{f['ours']:.5g}",
                 f["unit"],
             ]
             for f in figures

@@ -31,7 +31,12 @@ Rows = Sequence[Sequence[str]]
 def terms(text: str) -> dict[str, str]:
     """The words of `TERMS` that a text uses, with their meaning."""
     folded = text.lower()
-    return {word: said for word, said in TERMS.items() if word.lower() in folded}
+    found = {word: said for word, said in TERMS.items() if word.lower() in folded}
+    if "standard error" in folded and "±" in found:  # the tables say which of them
+        found["±"] = (
+            "one standard error of the mean over paired runs where a title says so; else one standard deviation."
+        )
+    return found
 
 
 def page(

@@ -4,6 +4,7 @@ mkdocs build && pytest -n auto docs        # Chromium must be there (Debian: apt
 """
 
 import functools
+import html
 import http.server
 import importlib
 import inspect
@@ -106,6 +107,16 @@ def test_every_public_name_has_an_entry():
             if not {f"{module.__name__}.{entry}", f"{value.__module__}.{value.__qualname__}"} & ids:
                 missing.append(f"{module.__name__}.{entry}")
     assert not missing
+
+
+def test_pages_show_the_files_that_are_run():
+    for page in [*sorted((PAGES / "own").glob("*.md")), PAGES / "how-to" / "plots.md"]:
+        text = (SITE / page.relative_to(PAGES)).with_suffix(".html").read_text(encoding="utf-8")
+        shown = re.sub(r"<[^>]+>", "", text)
+        for name in re.findall(r'--8<-- "(.*?)"', page.read_text(encoding="utf-8")) or [None]:
+            assert name, f"{page} shows no file"
+            last = (ROOT / "docs" / name).read_text(encoding="utf-8").splitlines()[-1]
+            assert html.escape(last, quote=False) in shown, (page.name, name)
 
 
 def test_nothing_is_fetched_from_elsewhere():

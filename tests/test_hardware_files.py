@@ -66,6 +66,14 @@ def test_a_file_by_hand_says_as_little_as_it_likes(tmp_path):
     same(found, wanted)
 
 
+def test_cells_of_digits_come_back_and_what_is_no_hardware_is_refused(tmp_path):
+    tile = cx.replace(cx.presets.ideal(), cell=cx.bit_slices(2, 3))
+    cx.save_hardware(tmp_path / "t.toml", tile)
+    same(tile, cx.load_hardware(tmp_path / "t.toml"))
+    with pytest.raises(TypeError, match="no part of hardware"):
+        cx.save_hardware(tmp_path / "t.toml", cx.GDP())
+
+
 @cx.spec
 class Mine:
     """A law of one's own."""
@@ -168,6 +176,10 @@ def test_a_datasheet_says_value_unit_and_source():
         cx.describe(cx.presets.hermes(), "device.drif")
     with pytest.raises(TypeError, match="hardware made of"):
         cx.describe(3)
+    assert [line.value for line in cx.describe("bit_slices").lines][:2] == ["needed", "needed"]
+    assert len(cx.describe(cx.ADC, "range").lines) == 1
+    with pytest.raises(ValueError, match="unknown field of ADC"):
+        cx.describe(cx.ADC, "nonsense")
 
 
 def test_nothing_that_is_shown_fills_a_screen():

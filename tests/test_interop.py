@@ -103,6 +103,60 @@ def test_what_aihwkit_has_and_we_do_not_is_said_in_one_line(config, message):
     assert "\n" not in str(error.value)
 
 
+def perturbed(doc, where=()):
+    """Every field of a complete configuration, with another value, by its path."""
+    for name, value in doc.items():
+        path = (*where, name)
+        if isinstance(value, dict):
+            yield from perturbed(value, path)
+        elif isinstance(value, bool):
+            yield path, not value
+        elif isinstance(value, int | float):
+            yield path, value * 2 + 0.125 if isinstance(value, float) else value + 2
+
+
+NO_MATTER = (  # of training that was not asked for, or of what is off
+    "clip.", "remap.", "modifier.", "backward.", "update.", "device.", "pre_post.", "mapping.weight_scaling_lr",
+    "mapping.out_scaling_columnwise", "forward.nm_thres", "forward.ir_drop_g_ratio", "forward.w_noise",
+    "forward.v_offset_w_min", "noise_model.prog_coeff_g_max_reference",
+)  # fmt: skip
+
+
+def test_no_field_of_a_configuration_is_dropped_in_silence():
+    """Every number that is changed changes the hardware, or is noted, or refused."""
+    doc = aihwkit.complete({"mapping": {"weight_scaling_omega": 1.0}}, "InferenceRPUConfig")
+    plain = aihwkit.tile(doc, unsupported="report")
+    silent = []
+    for path, value in perturbed(doc):
+        changed = json.loads(json.dumps(doc))
+        inner = changed
+        for part in path[:-1]:
+            inner = inner[part]
+        inner[path[-1]] = value
+        try:
+            found = aihwkit.tile(changed, unsupported="report")
+        except ValueError:
+            continue
+        if facts(found.tile) == facts(plain.tile) and found.tile.adc == plain.tile.adc and found.notes == plain.notes:
+            silent.append(".".join(path))
+    assert not [name for name in silent if not name.startswith(NO_MATTER)]
+
+
+def test_dictionaries_without_classes_are_understood():
+    """As dataclasses.asdict gives them."""
+
+    def bare(doc):
+        if isinstance(doc, list):
+            return [bare(d) for d in doc]
+        return {k: bare(v) for k, v in doc.items() if k != "class"} if isinstance(doc, dict) else doc
+
+    for name in ("ReRamESPresetDevice", "CapacitorPresetDevice", "ReRamSBPresetDevice", "PCMPresetDevice"):
+        assert facts(aihwkit.pulsed(bare(aihwkit.complete(name)))) == facts(aihwkit.pulsed(name))
+    for name in ("TTv2ReRamESPreset", "AGADCapacitorPreset", "PCMPreset", "MixedPrecisionPCMPreset"):
+        found = aihwkit.learning(bare(aihwkit.complete(name)), unsupported="report").hardware
+        assert facts(found) == facts(aihwkit.learning(name, unsupported="report").hardware)
+
+
 def test_what_is_left_out_is_listed():
     found = aihwkit.tile({"forward": {"inp_noise": 0.1, "out_noise": 0.02}}, largest=2.0, unsupported="report")
     assert found.notes == ("left out: forward.inp_noise = 0.1",)
@@ -260,6 +314,11 @@ def test_equinox_networks_compute_the_same_here():
     mine = equinox.load(nnx.LSTMCell(5, 4, rngs=nnx.Rngs(0)), {"cell": cell}, {"": equinox.lstm("cell", None)})
     h, _ = cell(x[0], (jnp.zeros(4), jnp.zeros(4)))
     np.testing.assert_allclose(mine((jnp.zeros(4), jnp.zeros(4)), x[0])[1], h, atol=1e-6)
+    gru = eqx.tree_at(lambda c: c.bias_n, eqx.nn.GRUCell(5, 4, key=KEY), jnp.zeros(4))
+    mine = equinox.load(nnx.GRUCell(5, 4, rngs=nnx.Rngs(0)), gru, {"": equinox.gru("", None)})
+    np.testing.assert_allclose(mine(jnp.zeros(4), x[0])[1], gru(x[0], jnp.zeros(4)), atol=1e-6)
+    line = eqx.nn.Linear(5, 3, key=KEY)
+    np.testing.assert_allclose(equinox.load(nnx.Linear(5, 3, rngs=nnx.Rngs(0)), line)(x), jax.vmap(line)(x), atol=1e-6)
     heads = eqx.nn.MultiheadAttention(2, 8, key=KEY)
     attend = nnx.MultiHeadAttention(2, 8, use_bias=False, decode=False, rngs=nnx.Rngs(0))
     attend, z = equinox.load(attend, {"a": heads}, {"": equinox.attention("a")}), jnp.asarray(RNG.normal(size=(3, 8)))
@@ -276,17 +335,19 @@ def test_a_foreign_network_is_told_the_way():
 # --------------------------------------------------------------------------------------------------- SPICE
 
 
-@pytest.mark.parametrize("drive,sense", [("left", "bottom"), ("both", "top"), ("right", "both")])
-def test_a_netlist_is_the_network_that_is_solved(drive, sense, x64):
+@pytest.mark.parametrize("drive,sense,r", [("left", "bottom", 3.0), ("both", "top", 3.0), ("right", "both", 3.0),
+                                           ("both", "both", 0.0)])  # fmt: skip
+def test_a_netlist_is_the_network_that_is_solved(drive, sense, r, x64):
     g, v = RNG.uniform(1.0, 30.0, (4, 3)), RNG.uniform(-0.2, 0.2, 4)
-    text = spice.netlist(g, v, 3.0, 2.0, r_driver=50.0, r_sense=0.0, drive=drive, sense=sense)
+    kwargs = {"r_driver": 50.0 if r else 0.0, "r_sense": 0.0, "drive": drive, "sense": sense}
+    text = spice.netlist(g, v, r, r, **kwargs)
     found = currents(text)
-    kwargs = {"r_driver": 50.0, "r_sense": 0.0, "drive": drive, "sense": sense}
-    wanted = cx.wires.solve(g, v, 3.0, 2.0, **kwargs).currents
+    wanted = cx.wires.solve(g, v, r, r, **kwargs).currents
     np.testing.assert_allclose(1e6 * found, wanted, rtol=1e-6)
     if shutil.which("ngspice"):
-        said = subprocess.run(["ngspice", "-b"], input=text, capture_output=True, text=True, timeout=60).stdout
-        printed = {k: float(x) for k, x in re.findall(r"i\(v([st]_\d)\) = (\S+)", said)}
+        done = subprocess.run(["ngspice", "-b"], input=text, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0
+        printed = {k: float(x) for k, x in re.findall(r"i\(v([st]_\d)\) = (\S+)", done.stdout)}
         sums = [sum(x for k, x in printed.items() if k.endswith(f"_{j}")) for j in range(3)]
         np.testing.assert_allclose(1e6 * np.array(sums), wanted, rtol=1e-4)
 

@@ -66,6 +66,9 @@ def test_curves_bands_and_maps():
     assert len(plot.line_voltages(cx.wires.solve(g, v, 2.0, 2.0))) == 2
     assert "worst" in plot.ir_drop(g, cx.wires.effective_conductance(g, 2.0, 2.0)).get_title()
     assert len(plot.strategy(cx.Pairs((2.0, 1.0))).lines) == 4
+    assert len(plot.strategy(cx.SharedReference()).lines) == 1
+    assert plot.sweep((4, 8), [0.1, 0.2]).lines
+    assert [t.get_text() for t in plot.population([1.0, 5.0, 20.0], runs).get_xticklabels()] == ["1 s", "20 s"]
 
 
 @pytest.mark.parametrize(
@@ -77,6 +80,8 @@ def test_curves_bands_and_maps():
         (lambda: plot.sweep([1, 2], [1.0]), "values of the knob"),
         (lambda: plot.sweep(([1, 2], [1]), np.ones((3, 3))), "two knobs"),
         (lambda: plot.ir_drop(np.ones((2, 2)), np.ones((2, 3))), "one shape"),
+        (lambda: plot.chip(*chip(), W[:, :1]), "weights have"),
+        (lambda: plot.chip(chip()[0], jax.tree.map(lambda a: a[None], chip()[1])), "population"),
     ],
 )
 def test_what_cannot_be_drawn_is_said(call, message):

@@ -33,7 +33,8 @@ def describe(
         OSError: for a missing file, or a folder that exists or cannot be written.
     """
     found = hardware_files.find(hardware)
-    if isinstance(found, type) and out is not None:
+    bare = isinstance(found, type) or (callable(found) and not hardware_files.is_part(found))
+    if bare and out is not None:
         raise ValueError(
             f"{hardware} is a class without numbers: a datasheet with plots needs a preset, a device or a file"
         )
@@ -41,9 +42,7 @@ def describe(
     for line in str(sheet).splitlines():
         report.say(line)
     if out is None:
-        return (
-            {line.name: line.meaning for line in sheet.lines} if isinstance(found, type) else dict(to_document(found))
-        )
+        return {line.name: line.meaning for line in sheet.lines} if bare else dict(to_document(found))
     inputs = {"hardware": hardware, "document": to_document(found)}
     with report.open_run("describe", out, inputs, force=force) as run:
         return write(run, sheet, found)

@@ -171,7 +171,12 @@ def write(run: report.Run, results: dict[str, dict[str, Any]], found: Matrices, 
         report.console.print(note, markup=False, emoji=False)
     figure, (axis,) = plot.new(1, width=min(max(4.6, 0.32 * len(names) + 1.5), 60.0), height=3.8)
     errors = [np.asarray(r["mvm_error"], float) for r in rows]
-    axis.bar(range(len(names)), [e.mean() for e in errors], yerr=[e.std() for e in errors], color=plot.COLOURS[method])
+    axis.bar(
+        range(len(names)),
+        [e.mean() for e in errors],
+        yerr=[e.std(ddof=int(e.size > 1)) for e in errors],
+        color=plot.COLOURS[method],
+    )
     axis.set_xticks(range(len(names)), [_label(name) for name in names], rotation=90, fontsize=7, parse_math=False)
     axis.set(ylabel="MVM error", title=f"{plot.LABELS[method]}, every matrix")
     run.plot("matrices", figure, "MVM error of every matrix, mean and one standard deviation over chips.")

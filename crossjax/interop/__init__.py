@@ -2,7 +2,7 @@
 
 cx.interop.aihwkit.tile("StandardHWATrainingPreset").tile
 cx.interop.linen.load(model, params), cx.interop.equinox.load(model, net)
-cx.interop.spice.netlist(g, v, wires)
+cx.interop.spice.netlist(g, v, r_word=2.0, r_bit=2.0)
 """
 
 import importlib

@@ -48,8 +48,10 @@ UNCUT = 1 << 20  # rows or columns of a tile that cuts nothing
 NEUTRAL = {  # of IOParameters: without effect
     "inp_sto_round": False, "inp_noise": 0, "inp_asymmetry": 0, "out_sto_round": False, "out_noise_std": 0,
     "out_scale": 1, "out_asymmetry": 0, "out_nonlinearity": 0, "out_nonlinearity_std": 0, "slope_calibration": 0,
-    "v_offset_std": 0, "r_series": 0, "bm_test_negative_bound": True,
+    "v_offset_std": 0, "r_series": 0, "bm_test_negative_bound": True, "w_read_asymmetry_dtod": 0, "max_bm_factor": 1000,
+    "max_bm_res": 0.25,
 }  # fmt: skip
+OF_LEARNING = {"weight_scaling_columnwise": False, "learn_out_scaling": False, "out_scaling_columnwise": False}
 
 
 def tile(
@@ -140,6 +142,14 @@ def learning(config: Any, *, unsupported: str = "refuse") -> Imported:
             parts["adc"] = replace(parts["adc"], on_saturation="clip")
         return Tile(rows, cols, compensation=None, **parts)
 
+    for name, neutral in OF_LEARNING.items():
+        if doc["mapping"][name] != neutral:
+            notes.lacks(f"mapping.{name} = {doc['mapping'][name]!r} of arrays that learn")
+    if doc["pre_post"]["input_range"]["enable"]:
+        notes.lacks("pre_post.input_range of arrays that learn")
+    for side_name in ("forward", "backward"):
+        if doc[side_name]["w_noise"] and word(doc[side_name]["w_noise_type"]) != "none":
+            notes.lacks(f"{side_name}.w_noise of arrays that learn: noise of their products is out_noise alone")
     rows, cols = (doc["mapping"][k] or UNCUT for k in ("max_input_size", "max_output_size"))
     sides = side(doc["forward"], rows, cols), side(doc["backward"], cols, rows, back=True)
     found = hardware(doc, sides, notes)
@@ -199,10 +209,12 @@ def _dac(io: Mapping[str, Any], full: float, notes: Notes) -> DAC | None:
     reach, scaling = full * io["inp_bound"], "fixed"
     if how == "absmax":
         scaling, reach = "absmax", 1.0
+        if io["inp_bound"] != 1:
+            notes.lacks(f"forward.inp_bound = {io['inp_bound']:g} with noise management ABS_MAX")
         if io["nm_thres"] > 0:
             notes.lacks(f"forward.nm_thres = {io['nm_thres']:g} with noise management ABS_MAX")
     elif how == "constant":
-        reach = full * (io["nm_thres"] if io["nm_thres"] > 0 else 1.0)
+        reach = full * io["inp_bound"] * (io["nm_thres"] if io["nm_thres"] > 0 else 1.0)
     elif how != "none":
         notes.lacks(f"forward.noise_management = {io['noise_management']}")
     slices = 1 if word(io["mv_type"]) == "bitwise" else None
@@ -297,6 +309,10 @@ def _device(model: Mapping[str, Any], after: float | None, notes: Notes) -> tupl
     """Device and cell of a noise model, without read noise."""
     kind, converter = model["class"], model["g_converter"]
     g_max, g_min = converter["g_max"], converter.get("g_min", 0.0)
+    if model.get("g_max", g_max) != g_max:
+        raise ValueError(
+            f"{kind} has g_max = {model['g_max']:g}, and its g_converter {g_max:g}: give the converter's, which counts"
+        )
     makers: dict[str, Callable[..., Device]] = {
         "PCMLikeNoiseModel": _pcm, "CustomDriftPCMLikeNoiseModel": _custom_drift, "HermesNoiseModel": _hermes,
         "StateIndependentNoiseModel": _state_independent, "ReRamWan2022NoiseModel": _wan, "ReRamCMONoiseModel": _cmo,

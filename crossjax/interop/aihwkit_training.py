@@ -141,9 +141,12 @@ def _tiki_taka(device: Mapping[str, Any], update: Mapping[str, Any], notes: Note
     expected = {
         "auto_scale": True, "out_chop_prob": 0, "transfer_columns": True, "n_reads_per_transfer": 1, "step": 1,
         "buffer_granularity": 1, "transfer_lr": 1, "correct_gradient_magnitudes": False, "no_buffer": False,
+        "forget_buffer": True, "with_reset_prob": 0, "random_selection": False, "buffer_cap": 0,
+        "experimental_correct_accumulation": False, "scale_fast_lr": False, "scale_transfer_lr": True,
+        "gamma_vec": [], "transfer_every_vec": [], "transfer_lr_vec": [], "in_chop_random": not dynamic,
     }  # fmt: skip
     for name, neutral in expected.items():
-        if device[name] != neutral:
+        if device.get(name, neutral) != neutral:
             notes.lacks(f"device.{name} = {device[name]!r}")
     if device["auto_granularity"] <= 0:
         raise ValueError("device.auto_granularity must be above 0: crossjax's threshold follows it")
@@ -158,7 +161,7 @@ def _tiki_taka(device: Mapping[str, Any], update: Mapping[str, Any], notes: Note
         kind="agad" if dynamic else "chopped" if chop > 0 else "v2", fast=fast, slow=slow,
         fast_rate=device["fast_lr"] * update["desired_bl"] / trains.longest, granularity=device["auto_granularity"],
         every=max(int(device["transfer_every"]), 1), chop=chop, tail=device.get("tail_weightening", 5.0),
-        visible=device["gamma"] or None, forget=device["momentum"] if device["forget_buffer"] else 1.0,
+        visible=device["gamma"] or None, forget=device["momentum"],
         most=int(device["transfer_update"]["desired_bl"]),
         read_noise=None if read["is_perfect"] else read["out_noise"] or None, trains=trains,
     )  # fmt: skip

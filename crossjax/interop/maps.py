@@ -61,20 +61,25 @@ class _Taken(Mapping[str, np.ndarray]):
         return len(self.tensors)
 
 
+def _join(name: str, end: str) -> str:
+    """A tensor's name; that of a network that is one layer has nothing before it."""
+    return f"{name}.{end}" if name else end
+
+
 def _matrix(weight: np.ndarray) -> np.ndarray:
     """(out, in, …) → (…, in, out)."""
     return weight.transpose(*range(2, weight.ndim), 1, 0)
 
 
 def _with_bias(found: Made, tensors: Tensors, name: str) -> Made:
-    return found | ({"bias": tensors[f"{name}.bias"].ravel()} if f"{name}.bias" in tensors else {})
+    return found | ({"bias": tensors[_join(name, "bias")].ravel()} if _join(name, "bias") in tensors else {})
 
 
 def dense(name: str, *, flatten: tuple[int, ...] | None = None) -> Map:
     """A dense layer; ``flatten``: the (channels, height, width) that it sees flattened channels first."""
 
     def make(tensors: Tensors, layer: Any) -> Made:
-        kernel = _matrix(tensors[f"{name}.weight"])
+        kernel = _matrix(tensors[_join(name, "weight")])
         return _with_bias({"kernel": kernel if flatten is None else channels_last(kernel, 0, flatten)}, tensors, name)
 
     return Map(name, make, flatten)
@@ -84,7 +89,7 @@ def conv(name: str) -> Map:
     """A convolution of any rank."""
 
     def make(tensors: Tensors, layer: Any) -> Made:
-        return _with_bias({"kernel": _matrix(tensors[f"{name}.weight"])}, tensors, name)
+        return _with_bias({"kernel": _matrix(tensors[_join(name, "weight")])}, tensors, name)
 
     return Map(name, make)
 
@@ -94,14 +99,14 @@ def norm(name: str) -> Map:
 
     def make(tensors: Tensors, layer: Any) -> Made:
         theirs = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
-        return {ours: tensors[f"{name}.{other}"] for ours, other in theirs.items() if f"{name}.{other}" in tensors}
+        return {ours: tensors[_join(name, other)] for ours, other in theirs.items() if _join(name, other) in tensors}
 
     return Map(name, make)
 
 
 def embedding(name: str) -> Map:
     """A table that is looked up."""
-    return Map(name, lambda tensors, layer: {"embedding": tensors[f"{name}.weight"]})
+    return Map(name, lambda tensors, layer: {"embedding": tensors[_join(name, "weight")]})
 
 
 def lstm(name: str, layer: int | None = 0) -> Map:
@@ -113,10 +118,10 @@ def lstm(name: str, layer: int | None = 0) -> Map:
     end = "" if layer is None else f"_l{layer}"
 
     def make(tensors: Tensors, module: Any) -> Made:
-        along, back = (_matrix(tensors[f"{name}.weight_{side}{end}"]) for side in ("ih", "hh"))
+        along, back = (_matrix(tensors[_join(name, f"weight_{side}{end}")]) for side in ("ih", "hh"))
         biases = [
             tensors[full]
-            for full in (f"{name}.bias_ih{end}", f"{name}.bias_hh{end}", f"{name}.bias{end}")
+            for full in (_join(name, f"bias_ih{end}"), _join(name, f"bias_hh{end}"), _join(name, f"bias{end}"))
             if full in tensors
         ]
         bias = sum(biases, np.zeros(along.shape[1], along.dtype))
@@ -142,14 +147,16 @@ def gru(name: str, layer: int | None = 0) -> Map:
     end = "" if layer is None else f"_l{layer}"
 
     def make(tensors: Tensors, module: Any) -> Made:
-        along, back = (_matrix(tensors[f"{name}.weight_{side}{end}"]) for side in ("ih", "hh"))
-        first, second = (
-            tensors[full] if (full := f"{name}.bias_{side}{end}") in tensors else np.zeros(along.shape[1], along.dtype)
-            for side in ("ih", "hh")
-        )
-        third = len(second) // 3
-        if np.any(second[-third:]):
-            raise ValueError(f"{name}.bias_hh{end} has a hidden bias of the candidate, and nnx.GRUCell has none")
+        along, back = (_matrix(tensors[_join(name, f"weight_{side}{end}")]) for side in ("ih", "hh"))
+        zeros = np.zeros(along.shape[1], along.dtype)
+
+        def bias(*ends: str) -> np.ndarray:
+            return next((tensors[full] for e in ends if (full := _join(name, e)) in tensors), zeros)
+
+        first, second = bias(f"bias_ih{end}", f"bias{end}"), bias(f"bias_hh{end}")
+        hidden = np.concatenate([second[-len(second) // 3 :], bias("bias_n")[: len(zeros) // 3]])
+        if np.any(hidden):
+            raise ValueError(f"{name or 'the cell'} has a hidden bias of the candidate, and nnx.GRUCell has none")
         return {"dense_i.kernel": along, "dense_h.kernel": back, "dense_i.bias": first + second}
 
     return Map(name, make)
@@ -160,23 +167,25 @@ def attention(name: str) -> Map:
 
     def make(tensors: Tensors, layer: Any) -> Made:
         heads, found = layer.num_heads, {}
-        whole = f"{name}.in_proj_weight"
+        whole = _join(name, "in_proj_weight")
         parts = np.split(tensors[whole], 3) if whole in tensors else None
-        biases = np.split(tensors[f"{name}.in_proj_bias"], 3) if f"{name}.in_proj_bias" in tensors else None
+        biases = np.split(tensors[_join(name, "in_proj_bias")], 3) if _join(name, "in_proj_bias") in tensors else None
         for k, part in enumerate(("query", "key", "value")):
-            other = next((o for o in (f"{part}_proj", f"{part[0]}_proj") if f"{name}.{o}.weight" in tensors), None)
-            weight = parts[k] if parts is not None else tensors[f"{name}.{other or part + '_proj'}.weight"]
+            other = next(
+                (o for o in (f"{part}_proj", f"{part[0]}_proj") if _join(name, f"{o}.weight") in tensors), None
+            )
+            weight = parts[k] if parts is not None else tensors[_join(name, f"{other or part + '_proj'}.weight")]
             bias = biases[k] if biases is not None else None
-            if bias is None and f"{name}.{other}.bias" in tensors:
-                bias = tensors[f"{name}.{other}.bias"]
+            if bias is None and _join(name, f"{other}.bias") in tensors:
+                bias = tensors[_join(name, f"{other}.bias")]
             found[f"{part}.kernel"] = weight.T.reshape(weight.shape[1], heads, -1)
             if bias is not None:
                 found[f"{part}.bias"] = bias.reshape(heads, -1)
-        out = "output_proj" if f"{name}.output_proj.weight" in tensors else "out_proj"
-        weight = tensors[f"{name}.{out}.weight"]
+        out = "output_proj" if _join(name, "output_proj.weight") in tensors else "out_proj"
+        weight = tensors[_join(name, f"{out}.weight")]
         found["out.kernel"] = weight.T.reshape(heads, -1, weight.shape[0])
-        if f"{name}.{out}.bias" in tensors:
-            found["out.bias"] = tensors[f"{name}.{out}.bias"]
+        if _join(name, f"{out}.bias") in tensors:
+            found["out.bias"] = tensors[_join(name, f"{out}.bias")]
         return found
 
     return Map(name, make)

@@ -85,7 +85,7 @@ def complete(config: Any, kind: str | None = None) -> dict[str, Any]:
 
 def _filled(given: Mapping[str, Any], kind: str | None, where: str) -> dict[str, Any]:
     known = tables()["classes"]
-    kind = given.get("class") or kind or _guessed(given)
+    kind = given.get("class") or _guessed(given, kind)
     if kind is None:
         raise ValueError(
             f'nothing tells which class of aihwkit {where or "this dictionary"} is: add "class" beside its fields '
@@ -106,12 +106,17 @@ def _filled(given: Mapping[str, Any], kind: str | None, where: str) -> dict[str,
 
 def _value(value: Any, default: Any, where: str) -> Any:
     if isinstance(value, list):
-        return [_value(v, None, f"{where}[{k}]") for k, v in enumerate(value)]
+        return [_listed(v, f"{where}[{k}]") for k, v in enumerate(value)]
     if not isinstance(value, dict):
         return value
     if isinstance(default, dict) and "class" in default:
         return _filled(value, _guessed(value, default["class"]), where)
     return _filled(value, None, where) if "class" in value else value
+
+
+def _listed(value: Any, where: str) -> Any:
+    """A member of a list: a part of whatever class has its fields."""
+    return _filled(value, None, where) if isinstance(value, dict) else value
 
 
 def _guessed(given: Mapping[str, Any], default: str | None = None) -> str | None:

@@ -17,6 +17,7 @@ from crossjax._kinds import door
 from crossjax.circuits.lines import DRIVES, SENSES
 
 OPEN = 1e12  # Ω, of what conducts nothing: SPICE wants every node tied
+SHORT = 1e-6  # Ω, of what has no resistance: loops of sources of 0 V have no solution
 
 
 @door
@@ -82,13 +83,13 @@ def _lines(
     yield ".control"
     yield "op"
     yield "print " + " ".join(f"i(V{side}_{j})" for j in range(cols) for side in sides)
+    yield "quit 0"
     yield ".endc"
     yield ".end"
 
 
 def _resistor(name: str, a: str, b: str, ohm: float) -> str:
-    """A resistor; of 0 Ω a source of 0 V, as SPICE has no such resistor."""
-    return f"V0{name} {a} {b} 0" if ohm == 0 else f"R{name} {a} {b} {ohm:.12g}"
+    return f"R{name} {a} {b} {ohm or SHORT:.12g}"
 
 
 __all__ = ["netlist"]

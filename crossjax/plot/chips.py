@@ -9,6 +9,7 @@ import numpy as np
 
 from crossjax.plot import style
 from crossjax.tiles import Chip, Tile, adc_inputs, weights_at
+from crossjax.tiles.tile import check_chip
 
 CAPTION = (
     "A chip: conductance of the first device of every weight; the distribution of all devices; error of the weights as "
@@ -33,8 +34,11 @@ def chip(
         The axes.
 
     Raises:
-        ValueError: for another number of axes, or a chip of another tile.
+        ValueError: for another number of axes, a population, a chip of another tile, or weights of another shape.
     """
+    check_chip(tile, chip)
+    if weights is not None and np.shape(weights) != chip.shape:
+        raise ValueError(f"the chip holds a matrix of shape {chip.shape}, and weights have {np.shape(weights)}")
     drawn = style.given(axes, 2 if weights is None else 4)
     grid = tile.grid(chip.shape)
     g = np.asarray(chip.cells.g, float)

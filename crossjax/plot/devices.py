@@ -129,12 +129,14 @@ def strategy(cell: Any, *, axes: Any = None) -> Any:
     """
     (axis,) = style.given(axes, 1)
     w = np.linspace(-1.0, 1.0, 401)
-    x = np.asarray(cell.encode(jnp.asarray(w)))
-    names = [f"{pair}{sign}" for pair in ("GgabcdeHIJK"[: len(cell.factors)]) for sign in "⁺⁻"]
+    x = np.asarray(cell.encode(jnp.asarray(w)[:, None]))[:, :, 0]  # a reference column is left out
+    factors = [float(f) for f in getattr(cell, "factors", ())]
+    names = [f"{pair}{sign}" for pair in ("GgabcdeHIJK"[: len(factors)]) for sign in "⁺⁻"]
+    names = names or [f"device {k + 1}" for k in range(len(x))]
     colours = [style.BLUE, style.SKY, style.ORANGE, style.YELLOW, *[style.GREY] * 20]
     for row, name, colour in zip(x, names, colours, strict=False):
         axis.plot(w, row, color=colour, label=name)
-    factors = ", ".join(f"{float(f):g}" for f in cell.factors)
-    axis.set(xlabel="weight / largest weight", ylabel="(G − g_min) / (g_max − g_min)", title=f"Factors {factors}")
+    title = f"Factors {', '.join(f'{f:g}' for f in factors)}" if factors else type(cell).__name__
+    axis.set(xlabel="weight / largest weight", ylabel="(G − g_min) / (g_max − g_min)", title=title)
     axis.legend(fontsize=8)
     return axis

@@ -91,7 +91,7 @@ def sweep(values: Any, results: Any, *, axes: Any = None, names: Sequence[str] =
     """
     (axis,) = style.given(axes, 1)
     results = np.asarray(results, float)
-    if isinstance(values, tuple) and len(values) == 2:
+    if isinstance(values, tuple) and len(values) == 2 and all(np.ndim(v) == 1 for v in values):
         a, b = (np.asarray(v, float) for v in values)
         if results.shape != (len(a), len(b)):
             raise ValueError(f"results must have the shape of the two knobs, {(len(a), len(b))}; got {results.shape}")

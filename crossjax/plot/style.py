@@ -64,7 +64,7 @@ def image(axis: Any, values: Any, label: str, *, centred: bool = False) -> None:
 def band(axis: Any, x: Any, runs: Any, **style: Any) -> None:
     """Mean over the first axis, with one standard deviation as a band."""
     runs = np.asarray(runs, float)
-    mean, sd = runs.mean(axis=0), runs.std(axis=0)
+    mean, sd = runs.mean(axis=0), runs.std(axis=0, ddof=int(len(runs) > 1))
     (line,) = axis.plot(x, mean, **style)
     axis.fill_between(x, mean - sd, mean + sd, color=line.get_color(), alpha=0.2, lw=0)
 
@@ -73,7 +73,8 @@ def time_axis(axis: Any, times: Any) -> None:
     """Logarithmic seconds, labelled as people say them."""
     axis.set_xscale("log")
     ticks = [t for t in SPANS if min(times) <= t * 1.01 and t <= max(times) * 1.01]
-    axis.set_xticks(ticks, [SPANS[t] for t in ticks])
+    ticks = ticks or [float(t) for t in sorted({min(times), max(times)})]
+    axis.set_xticks(ticks, [SPANS.get(t, span(t)) for t in ticks])
     axis.minorticks_off()
     axis.set_xlabel("time after the first read")
 

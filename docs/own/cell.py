@@ -9,7 +9,10 @@ from crossjax import tiles
 
 @cx.spec
 class Offset(tiles.BaseCell):
-    """One device and no reference: w = 2 x − 1, half the span being what the digital side knows exactly."""
+    """One device and no reference: w = 2 x − 1, half the span being what the digital side knows exactly.
+
+    For devices whose g_min is 0: x is G / (g_max − g_min), so that another g_min would have to be taken off as well.
+    """
 
     @property
     def devices(self):  # a weight
