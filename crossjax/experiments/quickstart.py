@@ -283,7 +283,7 @@ def write(
     )
 
 
-def _sd(runs: Any, axis: int) -> np.ndarray:
+def _sd(runs: Any, axis: int) -> Any:
     """Standard deviation of the chips; 0 for one."""
     return np.std(runs, axis=axis, ddof=int(len(runs) > 1))
 
