@@ -47,3 +47,10 @@ def test_what_is_named_thorough_exists():
         if line and not line.startswith("#"):
             file, name = line.split("::")
             assert f"def {name.split('[')[0]}(" in (folder / file).read_text(encoding="utf-8"), line
+
+
+def test_the_citation_is_of_this_version():
+    import crossjax
+
+    citation = (Path(__file__).parent.parent / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"version: {crossjax.__version__}\n" in citation
