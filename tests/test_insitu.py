@@ -138,7 +138,7 @@ def test_a_scheme_follows_a_gradient_and_its_vmap_is_a_loop(name):
     keys = jax.random.split(KEY, 2)
     together = jax.jit(jax.vmap(run))(keys)
     np.testing.assert_allclose(together[0], jax.jit(run)(keys[0]), atol=1e-5)
-    assert float(jnp.abs(together - goal).mean()) < 0.5 * float(jnp.abs(goal).mean())
+    assert float(jnp.abs(together - goal).mean()) < 0.6 * float(jnp.abs(goal).mean())
 
 
 @pytest.mark.parametrize("name", SCHEMES)

@@ -250,9 +250,9 @@ def linen_inside():
 @pytest.mark.parametrize(
     ("model", "todo"),
     [
-        (linen.Dense(3), r"a Dense: rebuild.*flax\.nnx"),
-        (type("Net", (object,), {"__module__": "equinox._module"})(), "a Net: rebuild"),
-        (type("Net", (object,), {"__module__": "torch.nn.modules.module"})(), "load_torch"),
+        (linen.Dense(3), r"a Dense: build.*flax\.nnx.*interop\.linen"),
+        (type("Net", (object,), {"__module__": "equinox._module"})(), r"a Net: build.*interop\.equinox"),
+        (type("Net", (object,), {"__module__": "torch.nn.modules.module"})(), r"interop\.torch\.load"),
         (nnx.Linear, "class Linear, not a model"),
         (lambda x: x, "a function"),
     ],

@@ -304,5 +304,5 @@ def test_bad_numbers_are_refused(bad):
 
 
 def test_unknown_names():
-    with pytest.raises(ValueError, match="reram_es"):
+    with pytest.raises(ValueError, match="did you mean 'reram_om'"):
         pulsed.get("reram_gone")
