@@ -124,7 +124,8 @@ def test_a_shared_reference_is_everybodys(shared):
 @pytest.mark.parametrize("name", SCHEMES)
 def test_a_scheme_follows_a_gradient_and_its_vmap_is_a_loop(name):
     scheme, goal = SCHEMES[name], 0.3 * jax.random.normal(jax.random.key(3), (6, 4))
-    x = jax.random.normal(jax.random.key(4), (400, 6))
+    count = 800 if name == "agad" else 400  # it writes nothing in its first period, and empties its buffer
+    x = jax.random.normal(jax.random.key(4), (count, 6))
 
     def run(key):
         state = scheme.start(key, jnp.zeros((6, 4)))
@@ -133,12 +134,12 @@ def test_a_scheme_follows_a_gradient_and_its_vmap_is_a_loop(name):
             d = x[n] @ (goal - scheme.weights(state))
             return scheme.update(jax.random.fold_in(key, n), state, x[n][None], d[None], 0.05, n), None
 
-        return scheme.weights(jax.lax.scan(step, state, jnp.arange(400))[0])
+        return scheme.weights(jax.lax.scan(step, state, jnp.arange(count))[0])
 
     keys = jax.random.split(KEY, 2)
     together = jax.jit(jax.vmap(run))(keys)
     np.testing.assert_allclose(together[0], jax.jit(run)(keys[0]), atol=1e-5)
-    assert float(jnp.abs(together - goal).mean()) < 0.6 * float(jnp.abs(goal).mean())
+    assert float(jnp.abs(together - goal).mean()) < 0.5 * float(jnp.abs(goal).mean())
 
 
 @pytest.mark.parametrize("name", SCHEMES)
