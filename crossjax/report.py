@@ -241,6 +241,20 @@ def mean_sd(values: Any, digits: int = 4) -> str:
     return f"{values.mean():.{digits}f}" + (f" ± {values.std(ddof=1):.{digits}f}" if values.size > 1 else "")
 
 
+def columns(samples: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Columns of a CSV: NAME, the means, and NAME SD, the standard deviations.
+
+    ``samples``: of every column a sequence of rows, of every row the samples. One sample has no deviation, none has no
+    mean either: those cells are empty.
+    """
+    found: dict[str, list[Any]] = {}
+    for name, rows in samples.items():
+        arrays = [np.asarray(r, float).ravel() for r in rows]
+        found[name] = [float(a.mean()) if a.size else "" for a in arrays]
+        found[f"{name} SD"] = [float(a.std(ddof=1)) if a.size > 1 else "" for a in arrays]
+    return found
+
+
 def _inert(cell: Any) -> Any:
     """A CSV cell that no spreadsheet computes."""
     if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):

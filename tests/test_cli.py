@@ -65,6 +65,10 @@ def test_quickstart_curves_are_complete(quickstart):
         rows = list(csv.DictReader(file))
     assert [float(r["seconds"]) for r in rows] == [25.0, 3600.0, 86400.0, 2592000.0, 31536000.0]
     assert float(rows[-1]["gdp_mvm_error_none"]) > 2 * float(rows[-1]["gdp_mvm_error"])
+    assert all(f"{name} SD" in rows[0] for name in rows[0] if name != "seconds" and not name.endswith(" SD"))
+    with (out / "programming.csv").open() as file:
+        steps = list(csv.DictReader(file))
+    assert float(steps[0]["gdp SD"]) > 0 and steps[-1]["one-shot"] == steps[-1]["one-shot SD"] == ""
 
 
 @pytest.mark.slow

@@ -221,17 +221,16 @@ def write(
         + [["digital network", "0", "0", "", "", "", "", f"{100 * digital:.1f} %", f"{100 * digital:.1f} %"]],
     )  # fmt: skip
     curves = {
-        f"{name}_{what}{end}": of(r[what], axis=0)
+        f"{name}_{what}": np.asarray(r[what]).T
         for name, r in results.items()
         for what in ("accuracy", "accuracy_none", "mvm_error", "mvm_error_none")
-        for end, of in (("", np.mean), ("_sd", _sd))
     }
-    run.csv("over_time", {"seconds": times, **curves})
+    run.csv("over_time", {"seconds": times, **report.columns(curves)})
     depth = max(np.shape(r["history"])[1] for r in results.values())
     run.csv(
         "programming",
         {"iteration": range(1, depth + 1)}
-        | {n: _pad(np.mean(r["history"], axis=0), depth) for n, r in results.items()},
+        | report.columns({n: _pad(np.asarray(r["history"]).T, depth) for n, r in results.items()}),
     )
     figure, axes = plot.new(3)
     plot.programming({name: r["history"] for name, r in results.items()}, axes=axes[0])
@@ -283,10 +282,5 @@ def write(
     )
 
 
-def _sd(runs: Any, axis: int) -> Any:
-    """Standard deviation of the chips; 0 for one."""
-    return np.std(runs, axis=axis, ddof=int(len(runs) > 1))
-
-
-def _pad(values: np.ndarray, length: int) -> list[Any]:
-    return [*values, *[""] * (length - len(values))]
+def _pad(rows: np.ndarray, length: int) -> list[Any]:
+    return [*rows, *[()] * (length - len(rows))]

@@ -87,8 +87,7 @@ def write(run: report.Run, rows: list[dict[str, Any]], found: list[dict[str, Any
     means = {n: np.asarray([np.mean(f[n]) for f in found]) for n in names}
     spreads = {n: np.asarray([np.std(f[n], ddof=1) if len(f[n]) > 1 else 0.0 for f in found]) for n in names}
     columns: dict[str, Any] = {knob: [row[knob] for row in rows] for knob in rows[0]}
-    for n in names:
-        columns |= {n: means[n].tolist(), f"{n} SD": spreads[n].tolist()}
+    columns |= report.columns({n: [f[n] for f in found] for n in names})
     run.csv("sweep", columns | {"seconds": [round(f["seconds"], 3) for f in found]})
     order = {"lowest": int(np.argmin(means[names[0]])), "highest": int(np.argmax(means[names[0]]))}
     run.table(

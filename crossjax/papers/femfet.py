@@ -164,7 +164,11 @@ def write(run: report.Run, results: Mapping[str, Any], size: Preset, middle: int
         "counts as equal to the ideal six-bit synapse.",
         ideal - GAP,
     )  # fmt: skip
-    run.csv("accuracy", {"synapse": list(results), "high bits alone": [means[n] for n in results]})
+    kinds = {"high and low bits": "both", "high bits alone": "high"}
+    run.csv(
+        "accuracy",
+        {"synapse": list(results)} | report.columns({n: [r[k] for r in results.values()] for n, k in kinds.items()}),
+    )
     figures = [
         report.figure("accuracy_hybrid", means[f"{chosen} + {BITS - chosen}"], unit="%"),
         report.figure("accuracy_ideal_6bit", ideal, unit="%"),

@@ -156,8 +156,8 @@ def write(run: report.Run, results: Mapping[str, Any], size: Preset) -> Path:
             "network": [n for n, f in results.items() for k in f for _ in f[k][0]],
             "training": [LABELS[k] for f in results.values() for k in f for _ in f[k][0]],
             "epoch": [e + 1 for f in results.values() for k in f for e in range(len(f[k][0]))],
-            "accuracy": [float(a) for f in results.values() for v in f.values() for a in np.mean(np.asarray(v), 0)],
-        },
+        }
+        | report.columns({"accuracy": [a for f in results.values() for v in f.values() for a in np.asarray(v).T]}),
     )
     return run.finish(
         figures,

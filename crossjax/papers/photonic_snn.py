@@ -229,8 +229,11 @@ def write(run: report.Run, size: Preset, ann: Mapping[str, float], curves: Mappi
     )
     photonic_plots.curves(run, curves, ann["ann, these images"])
     photonic_plots.synapse(run, pulse)
-    columns = {f"{name}, T = {t}": [np.mean(np.asarray(a)[:, t - 1])] for name, a in curves.items() for t in shown}
-    run.csv("accuracy", columns)
+    run.csv(
+        "accuracy",
+        {"steps": shown}
+        | report.columns({name: [np.asarray(a)[:, t - 1] for t in shown] for name, a in curves.items()}),
+    )
 
     def last(name: str) -> float:
         return float(np.mean(np.asarray(curves[name])[:, -1]))

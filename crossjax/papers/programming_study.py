@@ -77,7 +77,7 @@ def write(run: report.Run, found: dict[str, Any]) -> None:
     run.csv(
         "programming_study",
         {"case": [c for c, *_ in cells], "method": [n for _, n, _ in cells]}
-        | {k: [float(np.mean(r[k])) for *_, r in cells] for k in ("mvm_error", "pulses", "mvms", "reads")},
+        | report.columns({k: [r[k] for *_, r in cells] for k in ("mvm_error", "pulses", "mvms", "reads")}),
     )
     figure, axes = plot.new(3)
     ranges = {r: "8 bit" if r == 1.0 else f"range x {r:g}" for r in RANGES}

@@ -351,9 +351,13 @@ def write(
         {
             "effect": [e for e, s in sweeps.items() for _ in s["values"]],
             "value": [v for s in sweeps.values() for v in s["values"]],
-            "as programmed": [np.mean(a) for s in sweeps.values() for a in s["plain"]],
-            "after AdaBS": [np.mean(a) for s in sweeps.values() for a in s["adabs"]],
-        },
+        }
+        | report.columns(
+            {
+                "as programmed": [a for s in sweeps.values() for a in s["plain"]],
+                "after AdaBS": [a for s in sweeps.values() for a in s["adabs"]],
+            }
+        ),
     )
     figures = [report.figure("accuracy_binary", digital["digital"], unit="%")]
     rates = dict(zip(sweeps["read errors"]["values"], sweeps["read errors"]["plain"], strict=True))
