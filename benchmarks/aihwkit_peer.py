@@ -185,14 +185,14 @@ def main():
         mine, same = ours(name), ours(name, their_way=True)
         found["configs"][name] = {
             "times": times_of(name), "aihwkit": theirs.round(6).tolist(), "crossjax": mine.round(6).tolist(),
-            "crossjax, converted as aihwkit": same.round(6).tolist(),
+            "crossjax, as aihwkit does it": same.round(6).tolist(),
         }  # fmt: skip
         for k, t in enumerate(times_of(name)):
             a, b, c = theirs[:, k], mine[:, k], same[:, k]
             print(
                 f"{name:40s} {cx.plot.span(t):>6s}  aihwkit {a.mean():.4f} ± {a.std(ddof=1):.4f}  "
                 f"crossjax {b.mean():.4f} ± {b.std(ddof=1):.4f}  {100 * (b.mean() / a.mean() - 1):+.1f} %  "
-                f"converted as aihwkit {c.mean():.4f} ± {c.std(ddof=1):.4f} {100 * (c.mean() / a.mean() - 1):+.1f} %"
+                f"as aihwkit does it {c.mean():.4f} ± {c.std(ddof=1):.4f} {100 * (c.mean() / a.mean() - 1):+.1f} %"
             )
     OUT.write_text(json.dumps(found) + "\n", encoding="utf-8")
 

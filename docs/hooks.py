@@ -299,8 +299,8 @@ def aihwkit_table():
     for name, found in read("aihwkit.json")["configs"].items():
         for k, t in enumerate(found["times"]):
             cells = []
-            for who in ("aihwkit", "crossjax, converted as aihwkit", "crossjax"):
+            for who in ("aihwkit", "crossjax, as aihwkit does it", "crossjax"):
                 a = np.asarray(found[who])[:, k]
                 cells.append(f"{a.mean():.4f} ± {a.std(ddof=1):.4f}")
             rows.append([name if k == 0 else "", span(t), *cells])
-    return table(["configuration", "time", "aihwkit", "crossjax, converted twice", "crossjax"], rows)
+    return table(["configuration", "time", "aihwkit", "crossjax, aihwkit's way", "crossjax"], rows)

@@ -17,6 +17,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import quick_xla
 
 ROOT = Path(__file__).parent.parent
 PAGES, SITE = ROOT / "docs" / "pages", ROOT / "site"
@@ -43,7 +44,7 @@ def test_a_pages_code_runs_as_printed(name, tmp_path, tmp_path_factory):
     cache = tmp_path_factory.getbasetemp().parent / "cache"
     env = {
         **os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-        "JAX_LOGGING_LEVEL": "CRITICAL", "MPLBACKEND": "Agg", "XLA_FLAGS": "--xla_backend_optimization_level=1",
+        "JAX_LOGGING_LEVEL": "CRITICAL", "MPLBACKEND": "Agg", "XLA_FLAGS": quick_xla.PROGRAMS,
     }  # fmt: skip
     code = "\n\n".join(blocks(PAGES / name))
     done = subprocess.run(

@@ -4,14 +4,15 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import quick_xla
+
 # One thread a worker: OpenBLAS's own spin while they wait for one another, which costs more than small matrices do.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # What one test compiled, the other worker gets from a folder that is gone afterwards (processes of their own do not).
 if "CROSSJAX_TESTS_COMPILED" not in os.environ:
     os.environ["CROSSJAX_TESTS_COMPILED"] = tempfile.mkdtemp(prefix="crossjax-tests-")
     atexit.register(shutil.rmtree, os.environ["CROSSJAX_TESTS_COMPILED"], ignore_errors=True)
-# Tests compile much and run little: less of LLVM's optimisation takes a third off the one and adds 4 % to the other.
-os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=1 " + os.environ.get("XLA_FLAGS", "")
+os.environ["XLA_FLAGS"] = f"{quick_xla.TESTS} {os.environ.get('XLA_FLAGS', '')}"
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,7 @@ from hypothesis import settings
 from crossjax import forget_compiled
 
 jax.devices()  # XLA has read its flags; processes that tests start are those of a user, and do not see them
-os.environ["XLA_FLAGS"] = os.environ["XLA_FLAGS"].removeprefix("--xla_backend_optimization_level=1 ")
+os.environ["XLA_FLAGS"] = os.environ["XLA_FLAGS"].removeprefix(f"{quick_xla.TESTS} ")
 jax.config.update("jax_compilation_cache_dir", os.environ["CROSSJAX_TESTS_COMPILED"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 settings.register_profile("crossjax", deadline=None)

@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 from safetensors.numpy import save_file
 from test_cli import crossjax
-from test_nn import torch_names
+from test_nn_chips import torch_names
 
 import crossjax as cx
 from crossjax import images, nn

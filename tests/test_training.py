@@ -98,7 +98,7 @@ def test_a_step_of_ones_own_trains_and_resumes(data, tmp_path):
         )  # fmt: skip
 
     whole = run(120, folder="whole", guard=lambda first, losses: seen.append((first, len(losses))))
-    assert whole.accuracy[-20:].mean() > 0.85 > 0.3 > whole.accuracy[:3].mean()
+    assert whole.accuracy[-20:].mean() > 0.8 > 0.3 > whole.accuracy[:3].mean()
     assert shown == list(range(10, 121, 10)) and seen == [(n - 10, 10) for n in shown]
     run(50)
     resumed = run(120)
