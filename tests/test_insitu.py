@@ -124,18 +124,48 @@ def test_constant_steps_taken_at_once_are_those_of_the_sequence(bound):
     assert 0 < stopped < 1 / 30 if bound == 1.0 else stopped > 1 / 4
 
 
-def test_a_batch_by_trains_is_its_examples_one_after_the_other():
-    device = pulsed.Pulsed(pulsed.LinearStep(0.5, 0.2), step=0.02, step_spread=0.2, asymmetry=0.1)
-    x = jax.random.normal(KEY, (6, 30))
-    d = jax.random.normal(jax.random.key(1), (6, 20))
-    scheme = insitu.PulsedSGD(insitu.Single(device))
+SLOPING = {"step_spread": 0.2, "asymmetry": 0.1}
+ONE_BY_ONE = {
+    "single": insitu.Single(pulsed.Pulsed(pulsed.LinearStep(0.5, 0.2), step=0.02, **SLOPING)),
+    "against": insitu.Against(pulsed.Pulsed(pulsed.LinearStep(0.5, 0.2), step=0.02, low=0.0, **SLOPING)),
+    "pair": insitu.OneSided(pulsed.Pulsed(pulsed.PowStep(), step=0.02, low=0.0, step_spread=0.2)),
+}
+
+
+@pytest.mark.parametrize("name, batch, rate", [("single", 6, 0.05), ("single", 40, 0.002), ("against", 6, 0.01),
+                                               ("pair", 33, 0.01)])  # fmt: skip
+def test_a_batch_by_trains_is_its_examples_one_after_the_other(name, batch, rate):
+    """Whether cells have many pulses or few, and whatever they share."""
+    x = jax.random.normal(KEY, (batch, 30))
+    d = jax.random.normal(jax.random.key(1), (batch, 20))
+    scheme = insitu.PulsedSGD(ONE_BY_ONE[name], every=1000)
     state = one = scheme.start(KEY, jnp.zeros((30, 20)), count=True)
-    found = jax.jit(scheme.update)(KEY, state, x, d, 0.05, 0)
-    rows, columns = scheme.counts.words(named(KEY, "counts"), x, d, 0.05, 0.02)
-    for k in range(6):
-        one = scheme.synapse.pulse(KEY, one, coincidences(rows[k], columns[k], x[k], d[k]))
-    np.testing.assert_allclose(found.x, one.x, atol=2e-6)
-    np.testing.assert_array_equal(found.pulses, one.pulses)
+    found = jax.jit(scheme.update)(KEY, state, x, d, rate, 0)
+    words = scheme.counts.words(named(KEY, "counts"), x, d, rate, scheme.synapse.step)
+    pulse = jax.jit(lambda state, *example: scheme.synapse.pulse(KEY, state, coincidences(*example)))
+    for example in zip(*words, x, d, strict=True):
+        one = pulse(one, *example)
+    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(one), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-6)
+
+
+def test_pulses_of_a_batch_have_noise_of_their_own():
+    """Their mean and deviation are those of the examples one after the other."""
+    device = pulsed.Pulsed(pulsed.LinearStep(0.5, 0.2), step=0.01, noise=0.5)
+    scheme = insitu.PulsedSGD(insitu.Single(device))
+    x, d = jnp.ones((8, 30)), jnp.ones((8, 20))  # every cell gets the same pulses
+    state = scheme.start(KEY, jnp.zeros((30, 20)))
+    keys = jax.random.split(KEY, 40)
+    at_once = jax.vmap(lambda k: scheme.update(k, state, x, d, 0.03, 0).x)(keys)
+    singly = jax.vmap(lambda k: _singly(scheme, k, state, x, d, 0.03).x)(keys)
+    assert float(at_once.mean()) == pytest.approx(float(singly.mean()), rel=0.02)
+    assert float(at_once.std()) == pytest.approx(float(singly.std()), rel=0.05)
+
+
+def _singly(scheme, key, state, x, d, rate):
+    for k, example in enumerate(zip(x, d, strict=True)):
+        state = scheme.update(numbered(key, k), state, *(a[None] for a in example), rate, 0)
+    return state
 
 
 @pytest.mark.parametrize("name", ["reram_es", "ecram"])

@@ -1,4 +1,4 @@
-"""The notebooks are committed with their results visible, and use what exists; running them takes ten minutes."""
+"""The notebooks are committed with their results visible, and use what exists (docs/test_notebooks.py runs them)."""
 
 import ast
 from pathlib import Path

@@ -17,7 +17,7 @@ from jax import Array, lax
 
 from crossjax._pytree import check_choice, check_count, spec, static
 from crossjax._random import named, numbered
-from crossjax.insitu import at_once
+from crossjax.insitu import at_once, in_turn
 from crossjax.insitu.synapses import Single, Synapse
 from crossjax.insitu.trains import Counts, Trains, coincidences, of_example
 
@@ -169,6 +169,8 @@ class PulsedSGD(BaseScheme):
         """After a batch in sequence, whose trains are drawn together."""
         assert isinstance(self.counts, Trains)
         words = self.counts.words(named(key, "counts"), x, d, rate, self.synapse.step)
+        if x.shape[0] > 1 and getattr(self.synapse, "one_by_one", False):
+            return in_turn.updated(named(key, "pulses"), self.synapse, state, words, x, d)
 
         def one(state: Any, example: tuple[Array, ...]) -> tuple[Any, None]:
             k, *sides = example

@@ -88,6 +88,11 @@ class Single:
         """See `Synapse.step`."""
         return self.device.step
 
+    @property
+    def one_by_one(self) -> bool:
+        """See `Pulsed.one_by_one`."""
+        return self.device.one_by_one
+
     def draw(self, key: Array, shape: tuple[int, int], *, count: bool = False) -> PulsedState:
         """See `Synapse.draw`."""
         return self.device.draw(key, shape, count=count)
@@ -162,6 +167,11 @@ class Against:
     def step(self) -> Scalar:
         """See `Synapse.step`."""
         return self.device.step / self._half
+
+    @property
+    def one_by_one(self) -> bool:
+        """See `Pulsed.one_by_one`."""
+        return self.device.one_by_one
 
     def draw(self, key: Array, shape: tuple[int, int], *, count: bool = False) -> AgainstState:
         """See `Synapse.draw`: both in the middle."""
@@ -241,6 +251,11 @@ class OneSided:
     def step(self) -> Scalar:
         """See `Synapse.step`."""
         return self.device.step
+
+    @property
+    def one_by_one(self) -> bool:
+        """See `Pulsed.one_by_one`."""
+        return self.device.one_by_one
 
     def draw(self, key: Array, shape: tuple[int, int], *, count: bool = False) -> PulsedState:
         """See `Synapse.draw`: (2, rows, cols)."""

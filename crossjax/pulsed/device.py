@@ -118,6 +118,11 @@ class Pulsed:
         if self.together and self.law.noisy:
             raise ValueError(f"Pulsed.together needs a mean step, and {type(self.law).__name__} is a table of draws")
 
+    @property
+    def one_by_one(self) -> bool:
+        """Whether several pulses of one update are taken one after the other."""
+        return not self.law.steady and not self.together
+
     # ---------------------------------------------------------------------------------------------- drawn once
 
     def draw(self, key: Array, shape: tuple[int, ...], *, count: bool = False) -> PulsedState:
