@@ -9,11 +9,11 @@
 >>> found = cx.cam.search(key, cam, chip, queries)   # (…,) rows, for queries (…, cells)
 """
 
-from crossjax.cam.cells import Absolute, Cell, FeFET, Hamming, Squared, Table
+from crossjax.cam.cells import Absolute, BaseCell, Cell, FeFET, Hamming, PerLevel, Squared, Table
 from crossjax.cam.match_lines import currents, matches, search
 from crossjax.cam.memory import CAM, CAMChip, CAMReading, read, write
 
 __all__ = [
-    "CAM", "Absolute", "CAMChip", "CAMReading", "Cell", "FeFET", "Hamming", "Squared", "Table", "currents", "matches",
-    "read", "search", "write",
+    "CAM", "Absolute", "BaseCell", "CAMChip", "CAMReading", "Cell", "FeFET", "Hamming", "PerLevel", "Squared", "Table",
+    "currents", "matches", "read", "search", "write",
 ]  # fmt: skip

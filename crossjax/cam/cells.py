@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from crossjax._checks import ensure
 from crossjax._pytree import check_range, spec
@@ -47,6 +47,19 @@ class Cell(Protocol):
 
     def answers(self, stored: Array, drawn: Any, levels: int) -> Array:
         """Currents (k, …) of cells that store ``stored`` (…), for a full signal of each kind."""
+        ...
+
+    def lines(self, query: Array, answers: Array, levels: int) -> Array:
+        """Σ signals · answers over the cells of lines, as few products as the cell needs.
+
+        Args:
+            query: (lines, batch, cells).
+            answers: of the stored rows, (k, lines, cells, rows).
+            levels: of a cell.
+
+        Returns:
+            (lines, batch, rows).
+        """
         ...
 
 
@@ -82,7 +95,24 @@ def shares(x: Array, levels: int) -> Array:
     return _shares(x, jnp.arange(levels, dtype=x.dtype).reshape(-1, *[1] * x.ndim))
 
 
-class Alike:
+class BaseCell:
+    """Lines of any cell: one product for every signal."""
+
+    def lines(self: Any, query: Array, answers: Array, levels: int) -> Array:
+        """See `Cell.lines`."""
+        first, *others = zip(self.signals(query, levels), answers, strict=True)
+        total = product(*first)
+        for pair in others:
+            total = total + product(*pair)
+        return total
+
+
+def product(a: Array, b: Array) -> Array:
+    """The matrix product that match lines are made of, in full precision everywhere."""
+    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
+
+
+class Alike(BaseCell):
     """What cells that are all alike, and hold any number of levels, have in common."""
 
     @property
@@ -116,7 +146,7 @@ class PerLevel(Alike):
 
 @spec
 class Squared(Alike):
-    """(q − s)², the squared distance of levels: three products, q² · 1 − 2 q · s + 1 · s².
+    """(q − s)², the squared distance of levels: q² · 1 − 2 q · s + 1 · s², of which one is a product.
 
     With one bit it is the Hamming distance. Exact where the sums of q² over a subarray stay below 2²⁴ (in single
     precision): for 3 bits any realistic one.
@@ -129,6 +159,13 @@ class Squared(Alike):
     def answers(self, stored: Array, drawn: None, levels: int) -> Array:
         """See `Cell.answers`."""
         return jnp.stack([jnp.ones_like(stored), -2.0 * stored, stored * stored])
+
+    def lines(self, query: Array, answers: Array, levels: int) -> Array:
+        """See `Cell.lines`: what does not mix queries with rows is a sum."""
+        of_rows = jnp.sum(answers[2], axis=-2, keepdims=True)
+        here = jnp.any(answers[0] != 0, axis=-1).astype(query.dtype)  # no current where there is no cell
+        of_queries = jnp.sum(query * query * here[:, None, :], axis=-1, keepdims=True)
+        return of_queries + product(query, answers[1]) + of_rows
 
 
 @spec
@@ -174,7 +211,7 @@ class Table(PerLevel):
 
 
 @spec
-class FeFET:
+class FeFET(BaseCell):
     """Two ferroelectric transistors in parallel: one conducts where the query is above what is stored, one below.
 
         I = I_0 [f((q − s) Δ − V_m − δ₁) + f((s − q) Δ − V_m − δ₂)],   f(u) = ln(1 + e^(u / 2 n v_T))²

@@ -113,19 +113,19 @@ BLOCK = 128
 
 @jax.jit
 def _sums(key: Array, cam: CAM, reading: CAMReading, queries: Array) -> Array:
-    flat = cam.cut(queries.reshape(-1, queries.shape[-1]))  # (batch, subarrays, cols)
+    flat = queries.reshape(-1, queries.shape[-1])
+    batch = flat.shape[0]
 
     def some(block: Array) -> Array:
-        signals = cam.cell.signals(block.swapaxes(0, 1), cam.levels)
-        pairs = zip(signals, reading.answers, strict=True)  # one product for every signal
-        products = [jnp.matmul(s, a, precision=lax.Precision.HIGHEST) for s, a in pairs]
-        return jnp.moveaxis(sum(products[1:], products[0]), 0, 1)
+        found = cam.cell.lines(cam.cut(block).swapaxes(0, 1), reading.answers, cam.levels)
+        return jnp.moveaxis(found, 0, 1)  # (batch, subarrays, rows)
 
-    batch = flat.shape[0]
-    if batch > BLOCK:
-        blocks = jnp.pad(flat, ((0, -batch % BLOCK), (0, 0), (0, 0)))
-        lines = lax.map(some, blocks.reshape(-1, BLOCK, *flat.shape[1:]))
-        lines = lines.reshape(-1, *lines.shape[2:])[:batch]
+    if batch > BLOCK:  # the last block begins early instead of being filled up: nothing is copied
+        starts = np.append(np.arange(0, batch - BLOCK, BLOCK), batch - BLOCK)
+        blocks = lax.map(lambda n: some(lax.dynamic_slice_in_dim(flat, n, BLOCK)), jnp.asarray(starts))
+        *_, subarrays, rows = blocks.shape
+        again = BLOCK * len(starts) - batch
+        lines = jnp.concatenate([blocks[:-1].reshape(-1, subarrays, rows), blocks[-1, again:]])
     else:
         lines = some(flat)
     if cam.noise is not None:

@@ -4,11 +4,10 @@ import jax
 import jax.numpy as jnp
 
 import crossjax as cx
-from crossjax.cam.cells import PerLevel
 
 
 @cx.spec
-class Saturating(PerLevel):
+class Saturating(cx.cam.PerLevel):
     """1 − e^(−|q − s| / λ): levels that are far apart differ by hardly more than neighbours do.
 
     Attributes:
