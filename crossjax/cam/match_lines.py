@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +13,7 @@ from jax import Array, lax
 from crossjax._checks import ensure
 from crossjax._kinds import door
 from crossjax._pytree import strong
-from crossjax._random import named, normal, uniform
+from crossjax._random import named, normal, numbered, uniform
 from crossjax.cam.memory import CAM, CAMChip, CAMReading, check_chip, check_levels, read
 
 
@@ -32,7 +35,7 @@ def currents(key: Array, cam: CAM, chip: CAMChip | CAMReading, queries: Array | 
     Raises:
         ValueError: for queries of another length, or levels that the cells do not have.
     """
-    return jnp.sum(_lines(key, cam, chip, queries), axis=-2)
+    return _answers(_total, key, cam, chip, queries)
 
 
 @door
@@ -41,12 +44,7 @@ def search(key: Array, cam: CAM, chip: CAMChip | CAMReading, queries: Array | np
 
     Rows with equally many votes: the first of them.
     """
-    lines = _lines(key, cam, chip, queries)
-    rows = lines.shape[-1]
-    if cam.vote == "sum":
-        return _lowest(key, cam, jnp.sum(lines, axis=-2))
-    votes = _lowest(key, cam, lines)
-    return jnp.argmax(jnp.sum(jax.nn.one_hot(votes, rows, dtype=jnp.int32), axis=-2), axis=-1)
+    return _answers(_nearest, key, cam, chip, queries)
 
 
 @door
@@ -74,8 +72,7 @@ def matches(
     if limit is None:
         limit = _between(cam, chip.shape[1])
     ensure(lambda a: a >= 0, "limit must be ≥ 0", limit)
-    lines = _lines(key, cam, chip, queries)
-    return jnp.all(lines <= jnp.reshape(limit, (-1, 1)), axis=-2)
+    return _answers(_within, key, cam, chip, queries, jnp.reshape(limit, (-1, 1, 1)))
 
 
 def _between(cam: CAM, cells: int) -> Array:
@@ -97,37 +94,59 @@ def _lowest(key: Array, cam: CAM, lines: Array) -> Array:
     return jnp.argmax(jnp.where(tied, uniform(named(key, "ties"), lines.shape), -1.0), axis=-1)
 
 
-def _lines(key: Array, cam: CAM, chip: CAMChip | CAMReading, queries: Array | np.ndarray) -> Array:
-    """Currents of all match lines for queries (…, cells): (…, subarrays, rows)."""
+# What is made of match lines (subarrays, batch, rows), of as many queries as a block has.
+
+
+def _total(key: Array, cam: CAM, lines: Array) -> Array:
+    return jnp.sum(lines, axis=0)
+
+
+def _nearest(key: Array, cam: CAM, lines: Array) -> Array:
+    if cam.vote == "sum":
+        return _lowest(key, cam, jnp.sum(lines, axis=0))
+    votes = jax.nn.one_hot(_lowest(key, cam, lines), lines.shape[-1], dtype=jnp.int32)
+    return jnp.argmax(jnp.sum(votes, axis=0), axis=-1)
+
+
+def _within(key: Array, cam: CAM, lines: Array, limit: Array) -> Array:
+    return jnp.all(lines <= limit, axis=0)
+
+
+def _answers(
+    made: Callable[..., Array], key: Array, cam: CAM, chip: CAMChip | CAMReading, queries: Array | np.ndarray,
+    *arguments: Array,
+) -> Array:  # fmt: skip
+    """What is ``made`` of the match lines, for queries (…, cells)."""
     check_chip(cam, chip)
     reading = chip if isinstance(chip, CAMReading) else read(cam, chip)
     queries = check_levels("queries", cam, queries)
     if queries.ndim < 1 or queries.shape[-1] != reading.shape[1]:
         raise ValueError(f"queries must end in the {reading.shape[1]} cells of a row, got shape {queries.shape}")
-    return _sums(key, strong(cam), reading, queries)
+    return _blocks(made, key, strong(cam), reading, queries, *arguments)
 
 
 BLOCK = 128
-"""Queries at a time: as many whose signals a processor's cache holds, 3 times faster than all at once."""
+"""Queries at a time: as many whose signals and lines a processor's cache holds, 3 times faster than all at once."""
 
 
-@jax.jit
-def _sums(key: Array, cam: CAM, reading: CAMReading, queries: Array) -> Array:
+@partial(jax.jit, static_argnums=0)
+def _blocks(
+    made: Callable[..., Array], key: Array, cam: CAM, reading: CAMReading, queries: Array, *arguments: Array
+) -> Array:
     flat = queries.reshape(-1, queries.shape[-1])
     batch = flat.shape[0]
 
-    def some(block: Array) -> Array:
-        found = cam.cell.lines(cam.cut(block).swapaxes(0, 1), reading.answers, cam.levels)
-        return jnp.moveaxis(found, 0, 1)  # (batch, subarrays, rows)
+    def of(key: Array, block: Array) -> Array:
+        lines = cam.cell.lines(cam.cut(block).swapaxes(0, 1), reading.answers, cam.levels)
+        if cam.noise is not None:
+            lines = lines + cam.noise * normal(named(key, "match lines"), lines.shape, lines.dtype)
+        return made(key, cam, lines, *arguments)
 
-    if batch > BLOCK:  # the last block begins early instead of being filled up: nothing is copied
+    if batch > BLOCK:  # the last block begins early instead of being filled up: queries are not copied
         starts = np.append(np.arange(0, batch - BLOCK, BLOCK), batch - BLOCK)
-        blocks = lax.map(lambda n: some(lax.dynamic_slice_in_dim(flat, n, BLOCK)), jnp.asarray(starts))
-        *_, subarrays, rows = blocks.shape
+        found = lax.map(lambda n: of(numbered(key, n), lax.dynamic_slice_in_dim(flat, n, BLOCK)), jnp.asarray(starts))
         again = BLOCK * len(starts) - batch
-        lines = jnp.concatenate([blocks[:-1].reshape(-1, subarrays, rows), blocks[-1, again:]])
+        found = jnp.concatenate([found[:-1].reshape(-1, *found.shape[2:]), found[-1, again:]])
     else:
-        lines = some(flat)
-    if cam.noise is not None:
-        lines = lines + cam.noise * normal(named(key, "match lines"), lines.shape, lines.dtype)
-    return lines.reshape(*queries.shape[:-1], *lines.shape[1:])
+        found = of(key, flat)
+    return found.reshape(*queries.shape[:-1], *found.shape[1:])
