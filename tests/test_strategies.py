@@ -254,3 +254,16 @@ def test_weights_beyond_the_limit_are_clipped_by_choice_and_counted():
     density = strategies.of_weights(w, limit=2.0, beyond="clip", points=3)
     np.testing.assert_allclose(density.mass, [0.125, 0.375, 0.5])
     assert strategies.count_beyond(w, 2.0) == 2
+
+
+def test_lists_of_aihwkits_converter_are_a_strategy():
+    """Pairs in its order, lists from the lowest weight to the highest, in µS."""
+    from benchmarks.strategies_peer import strategy
+
+    wanted = strategies.as_strategy(cx.Pairs((2.0, 1.0), "lsp_first"), np.linspace(0, 1, 6))
+    major, minor = 25.0 * np.asarray(wanted.x).reshape(2, 2, 6)
+    lists = [np.concatenate([b[:0:-1], a]).tolist() for pair in (minor, major) for a, b in (pair, pair[::-1])]
+    found = strategy([1.0, 2.0], lists, 25.0)
+    w = jnp.linspace(-1, 1, 41)
+    np.testing.assert_allclose(found.encode(w), wanted.encode(w), atol=1e-6)
+    assert found.factors == (2.0, 1.0) and found.scale == pytest.approx(float(wanted.scale))
