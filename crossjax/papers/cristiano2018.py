@@ -8,6 +8,7 @@ grids, rates and tuning parameters are ours, so that no figure stands beside one
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -290,7 +291,10 @@ def figures(references: Mapping[str, Any], asymmetry: Mapping[str, Any], sweeps:
     ]
     share = recovered(asymmetry)
     out.append({"name": "polarity_recovered", "paper": None, "ours": share, "unit": ""})
-    for swept, found in sweeps.items():  # None: everything that was tried is tolerable
-        name = f"tolerable_{swept.replace(' ', '_')}"
-        out.append({"name": name, "paper": None, "ours": found["tolerable"], "unit": ""})
+    for part, knob in itertools.product(("lsp", "msp"), KNOBS):
+        ours, unit = None, "not swept"
+        if f"{part} {knob}" in sweeps:
+            ours = sweeps[f"{part} {knob}"]["tolerable"]
+            unit = "all that was tried" if ours is None else ""
+        out.append({"name": f"tolerable_{part}_{knob}", "paper": None, "ours": ours, "unit": unit})
     return out
