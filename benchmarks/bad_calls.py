@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import inspect
 import json
 import re
 import time
@@ -37,6 +38,7 @@ from crossjax import devices, training
 from crossjax._kinds import fields_of
 from crossjax.circuits.laws import CubicLaw, SinhLaw
 from crossjax.circuits.wires import StaticDrop
+from crossjax.store import is_spec
 
 OUTCOMES = ("clear", "unclear", "NaN", "finite", "accepted")
 
@@ -63,11 +65,26 @@ SPECS: list[Any] = [
     devices.Rewrite(), devices.MeltQuench(), devices.SetPulses(),
 ]  # fmt: skip
 
-NEGATIVE = {  # fields that may be negative: coefficients
+
+def made_of_nothing() -> list[Any]:
+    """Every spec of the other rooms that needs no argument, with its defaults."""
+    found = {type(good) for good in SPECS}
+    for room in (cx.pulsed, cx.insitu, cx.cam, cx.hdc, cx.photonic, cx.tiles, cx.devices, cx.programming, cx.training):
+        for name in room.__all__:
+            kind = getattr(room, name)
+            if isinstance(kind, type) and is_spec(kind) and kind not in found:
+                found.add(kind)
+                if all(f.default is not dataclasses.MISSING for f in dataclasses.fields(kind)):
+                    SPECS.append(kind())
+    return SPECS
+
+
+NEGATIVE = {  # fields that may be negative: coefficients, places
     "Constant": "value", "Polynomial": "coefficients", "ClippedLog": "slope offset low high",
     "Saturating": "scale rate",
     "ClippedPower": "scale power cap", "ClippedLine": "slope offset low", "Branches": "split", "SinhLaw": "alpha",
-    "LogRelaxation": "mean", "SetPulses": "mean",
+    "LogRelaxation": "mean", "SetPulses": "mean", "ExpStep": "a_up a_down gamma_up gamma_down a b",
+    "LinearStep": "low", "Pulsed": "asymmetry low reset reference", "FeFET": "margin", "Ring": "detuning",
 }  # fmt: skip
 LAWS = {
     "law",
@@ -83,7 +100,7 @@ LAWS = {
 
 def spec_cases() -> Iterator[Case]:
     """Every field of every spec, constructed and replaced, also deep inside a tile."""
-    for good in SPECS:
+    for good in made_of_nothing():
         kind = type(good)
         for name, hint, use in fields_of(kind):
             for bad in _bad_values(kind.__name__, name, hint, use):
@@ -128,7 +145,8 @@ def _bad_values(kind: str, name: str, hint: Any, use: str) -> Iterator[Any]:
         yield from CHOICES
     else:
         law = kind != "Device" and name in LAWS
-        yield from (v for v in PARTS if not (isinstance(v, cx.Device) and name == "device"))
+        right = tuple(p for p in parts if isinstance(p, type) and p is not type(None))  # of this very kind
+        yield from (v for v in PARTS if not ((isinstance(v, cx.Device) and name == "device") or type(v) in right))
         yield from (cx.ADC(), cx.GDP()) if name not in ("adc",) else (cx.DAC(), cx.GDP())
         if not law:
             yield LAW
@@ -165,6 +183,11 @@ def _fits(function: str, name: str, bad: Any) -> bool:
     return name == "report" or (name == "measure" and callable(bad))
 
 
+def _may_be_none(function: Callable[..., Any], name: str) -> bool:
+    known = inspect.signature(function).parameters.get(name)
+    return known is not None and known.default is None
+
+
 def argument_cases(s: Setting) -> Iterator[Case]:
     """Every argument of every public function."""
     for label, (function, good) in functions(s).items():
@@ -172,7 +195,7 @@ def argument_cases(s: Setting) -> Iterator[Case]:
             if label == "replace" and name == "rows":
                 continue
             for bad in _wrong(label, name, value):
-                if _fits(label, name, bad):
+                if _fits(label, name, bad) or (bad is None and _may_be_none(function, name)):
                     continue
                 group = "keys" if name == "key" else "arguments"
                 words = (name, *ALSO.get(name, ()))

@@ -92,7 +92,8 @@ class TikiTaka(BaseScheme):
             check_range(self, name, low=0, strict=True)
         check_range(self, "chop", low=0, high=1, strict=self.kind == "agad")
         check_range(self, "forget", low=0, high=1)
-        check_range(self, "read_noise", low=0)
+        for name in ("read_noise", "visible"):
+            check_range(self, name, low=0)
 
     def start(self, key: Array, w: Array, *, count: bool = False) -> TikiTakaState:
         """See `Scheme.start`: C holds the weights, A nothing."""

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from crossjax._numerics import ratio
-from crossjax._pytree import check_count, spec, static
+from crossjax._pytree import check_count, check_range, spec, static
 from crossjax._random import named, uniform
 
 Scalar = Array | float
@@ -203,6 +203,9 @@ class Implicit(_Single):
 
     trains: Trains = Trains()
     resolution: float | None = None
+
+    def _check(self) -> None:
+        check_range(self, "resolution", low=0, strict=True)
 
     def count(self, key: Array, x: Array, d: Array, rate: Scalar, step: Scalar) -> Array:
         """See `Counts.count`."""

@@ -56,7 +56,7 @@ class Film:
     ambient: float = 293.15
 
     def _check(self) -> None:
-        for name in ("length", "wavelength", "absorption_amorphous", "resistance", "heat", "width"):
+        for name in ("length", "wavelength", "absorption_amorphous", "resistance", "heat", "width", "ambient"):
             check_range(self, name, low=0, strict=True)
         check_order(self, "absorption_amorphous", "absorption_crystalline", strict=True)
         check_order(self, "ambient", "melting", strict=True)

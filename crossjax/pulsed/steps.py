@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from crossjax._checks import ensure
 from crossjax._numerics import clip_inside
 from crossjax._pytree import check_range, spec, static
 from crossjax._random import named, normal
@@ -104,8 +105,9 @@ class LinearStep(MeanSteps):
             check_range(self, name, low=0)
         check_range(self, "high", low=0, strict=True)
         check_range(self, "low", high=0)
-        if not self.own_bounds and self.low == 0:
-            raise ValueError("LinearStep.low is 0, and a slope refers to it: set own_bounds, or take PowStep")
+        if not self.own_bounds:
+            wanted = "LinearStep.low must be below 0, as a slope refers to it: set own_bounds, or take PowStep"
+            ensure(lambda low: low < 0, wanted, self.low)
 
     def draw(self, key: Array, shape: tuple[int, ...]) -> Any:
         """See `Steps.draw`: both slopes."""
