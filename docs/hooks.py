@@ -66,7 +66,7 @@ def on_page_markdown(markdown, page, config, files):
         result=result, figures=figures, table=table, mean=np.mean, sd=spread, results=RESULTS, aihwkit=aihwkit_table,
         bench=bench_table, peers=peer_table, programming=programming_table, reproduced=reproduced,
         result_first=lambda: read("core.json")["first_result"], networks=network_table, in_situ=in_situ_table,
-        searches=search_table, devices=crossjax.devices, tile=crossjax.Tile(), peer=read("aihwkit.json"),
+        searches=search_table, strategy_searches=strategy_searches, devices=crossjax.devices, tile=crossjax.Tile(), peer=read("aihwkit.json"),
     )  # fmt: skip
 
 
@@ -289,6 +289,17 @@ def search_table():
     return table(
         ["1,000 queries × 26 rows × 4,000 cells of 3 bits", "search, ms", "its products, ms", "NumPy loop, ms"], rows
     )
+
+
+def strategy_searches():
+    """Our search and the peer's for the best strategy, judged alike."""
+    found = read("strategies_peer.json")
+    best = min(found["peer"], key=lambda r: r["error"])
+    rows = [["gradient descent, crossjax (compilation included)", found["ours"]], ["`WeightProgrammingOptimizer`, aihwkit", best]]
+    rows = [
+        [name, f"{100 * r['error']:.3f} %", f"{r['strategy']['factors'][0]:.2f}", f"{r['seconds']:,.1f}"] for name, r in rows
+    ]
+    return table(["search", "error", "F", "s"], rows)
 
 
 def aihwkit_table():

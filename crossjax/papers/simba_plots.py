@@ -26,6 +26,8 @@ def sweeps(run: report.Run, found: Mapping[str, Any], digital: float) -> None:
             axis.fill_between(x, mean - sd, mean + sd, color=colour, alpha=0.2, lw=0)
         axis.axhline(digital, color="k", ls=":", lw=0.8, label="digital")
         axis.set(xscale="log", xlabel=LABELS[effect.split(",")[0]], ylabel="accuracy, %", title=effect)
+        axis.set_xticks(x, [f"{v:g}" for v in x])
+        axis.minorticks_off()
     axes[0].legend(loc="lower left")
     run.plot(
         "accuracy", figure,
