@@ -28,7 +28,7 @@ def printed(notebook):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_a_notebook_runs_and_prints_what_it_printed(path, tmp_path, tmp_path_factory, monkeypatch):
-    """Within 15 %, or 2 of what it measures in %: other processors round otherwise, and training amplifies that."""
+    """Within a quarter, or 5 points of what is in %: other processors round otherwise, and training amplifies that."""
     cache = tmp_path_factory.getbasetemp().parent / "cache"
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(cache))
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
@@ -38,5 +38,5 @@ def test_a_notebook_runs_and_prints_what_it_printed(path, tmp_path, tmp_path_fac
     NotebookClient(fresh, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
     was, now = printed(committed), printed(fresh)
     assert len(was) == len(now)
-    off = [(a, b) for a, b in zip(was, now, strict=True) if abs(a - b) > max(0.15 * abs(a), 2.0 if abs(a) > 10 else 0)]
+    off = [(a, b) for a, b in zip(was, now, strict=True) if abs(a - b) > max(0.25 * abs(a), 5.0 if abs(a) > 10 else 0)]
     assert not off, f"numbers that were and are: {off}; run the notebook again and commit it, or find what changed"
