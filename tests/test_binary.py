@@ -12,6 +12,8 @@ from crossjax import nn
 from crossjax.nn import binary
 from crossjax.tiles import Complementary, with_thresholds
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(4)
 
 

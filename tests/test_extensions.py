@@ -16,6 +16,8 @@ from own.write_law import Bounded
 import crossjax as cx
 from crossjax import devices
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 W = jax.random.normal(jax.random.key(1), (12, 6)) / 3
 X = jax.random.normal(jax.random.key(2), (32, 12)) / 3

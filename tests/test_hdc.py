@@ -9,6 +9,8 @@ from conftest import check_gradients
 import crossjax as cx
 from crossjax import cam, hdc
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(2)
 
 

@@ -11,6 +11,8 @@ from crossjax.insitu import at_once
 from crossjax.insitu.mixed_precision import binned, binomial
 from crossjax.insitu.trains import coincidences
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 STEADY = pulsed.Pulsed(step=0.01)
 SOFT = pulsed.Pulsed(pulsed.soft_bounds(), step=0.02)

@@ -9,6 +9,8 @@ from flax import nnx
 import crossjax as cx
 from crossjax import insitu, pulsed, replace, training
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 STEADY = pulsed.Pulsed(step=0.01)
 

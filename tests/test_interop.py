@@ -21,6 +21,8 @@ from crossjax.hardware import facts
 from crossjax.interop import aihwkit, equinox, linen, spice, torch
 from crossjax.nn.language import LSTM
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
 PEER = json.loads((Path(__file__).parent.parent / "benchmarks/results/aihwkit.json").read_text(encoding="utf-8"))

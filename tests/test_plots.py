@@ -11,6 +11,8 @@ import pytest
 import crossjax as cx
 from crossjax import plot
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 W = jax.random.normal(jax.random.key(1), (24, 12))
 

@@ -7,6 +7,8 @@ import pytest
 
 import crossjax as cx
 
+pytestmark = pytest.mark.slow
+
 HOUR, DAY = 3600.0, 86400.0
 QUIET = {"device.read": None}
 
