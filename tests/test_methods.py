@@ -1,30 +1,17 @@
 """What every programming method does, on simulated cores, an instrument and unusual hardware."""
 
 import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from test_programming import WEIGHTS, hermes
 
 import crossjax as cx
 from crossjax.programming import SimulatedCore, method
 
 pytestmark = pytest.mark.slow
-
-RESNET = np.load(Path(__file__).parent / "data" / "resnet20_layer.npz")["weights"].astype(np.float32)
-WEIGHTS = {
-    "gaussian": jnp.clip(jax.random.normal(jax.random.key(0), (256, 256)), -3, 3),
-    "uniform": jax.random.uniform(jax.random.key(0), (256, 256), minval=-1, maxval=1),
-    "resnet20": jnp.asarray(RESNET),
-}
-
-
-def hermes(write_noise=0.7, **changes):
-    """The HERMES core with 3 % column gain spread."""
-    return cx.replace(cx.presets.hermes(gain=0.03), **{"device.write.noise": write_noise}, **changes)
-
 
 # ------------------------------------------------------------------------------------------------- the methods
 

@@ -21,12 +21,26 @@ Queue = tuple[Array, Array, Array]  # examples to come, as bits; the present one
 
 
 def updated(key: Array, synapse: Synapse, state: Any, words: tuple[Array, Array], x: Array, d: Array) -> Any:
-    """The devices after x (batch, rows) and d (batch, cols), whose trains are ``words``, in sequence."""
-    for begin in range(0, x.shape[0], CHUNK):
-        part = slice(begin, begin + CHUNK)
-        rows, columns = (word[part] for word in words)
-        state = _chunk(numbered(key, begin), synapse, state, rows, columns, x[part], d[part])
-    return state
+    """The devices after a batch in sequence.
+
+    Args:
+        key: of the pulses.
+        synapse: the devices, whose pulses are taken one by one, each cell's apart from all others.
+        state: theirs.
+        words: trains of the rows (batch, rows) and of the columns (batch, cols), a bit a slot.
+        x, d: of which the signs count, (batch, rows) and (batch, cols).
+    """
+    sides = (*words, x, d)
+    if x.shape[0] <= CHUNK:
+        return _chunk(key, synapse, state, *sides)
+    spare = -x.shape[0] % CHUNK  # examples without a pulse
+    chunks = [jnp.pad(a, ((0, spare), (0, 0))).reshape(-1, CHUNK, a.shape[1]) for a in sides]
+
+    def one(state: Any, chunk: tuple[Array, ...]) -> tuple[Any, None]:
+        n, *sides = chunk
+        return _chunk(numbered(key, n), synapse, state, *sides), None
+
+    return lax.scan(one, state, (jnp.arange(len(chunks[0])), *chunks))[0]
 
 
 def _chunk(key: Array, synapse: Synapse, state: Any, rows: Array, columns: Array, x: Array, d: Array) -> Any:

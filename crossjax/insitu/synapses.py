@@ -20,7 +20,11 @@ Scalar = Array | float
 
 
 class Synapse(Protocol):
-    """An array of weights on pulsed devices."""
+    """An array of weights on pulsed devices.
+
+    One whose pulses do to a cell what no other cell has a part in, one after the other, may say so by a property
+    ``one_by_one``: batches then go through `in_turn`, faster.
+    """
 
     @property
     def step(self) -> Scalar:
