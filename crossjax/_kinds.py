@@ -198,7 +198,7 @@ def describe(hint: Any, use: str = "argument") -> str:
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         if jax.Array in parts:  # whatever else is like an array goes without saying
-            parts = (jax.Array, *[part for part in parts if part is type(None)])
+            parts = (jax.Array, *[p for p in parts if p is type(None) or hasattr(p, "__dataclass_fields__")])
         return " or ".join(dict.fromkeys(describe(part, use) for part in parts))
     if hint in _WORDS:
         return _WORDS[hint]

@@ -165,7 +165,7 @@ def test_conductances_in_siemens_are_questioned():
         (lambda g: first_order_conductance(g, np.inf, 1.0), "first_order_conductance .* broken"),
         (lambda g: SinhLaw(np.inf), r"SinhLaw\.alpha"),
         (lambda g: CubicLaw(-1.0), r"CubicLaw\.b must be ≥ 0"),
-        (lambda g: effective_conductance(g, 1.0, 1.0, drive="up"), "drive must be one of"),
+        (lambda g: effective_conductance(g, 1.0, 1.0, drive="up"), "unknown drive 'up'; choose from left"),
         (lambda g: solve(g, np.ones(5), 1.0, 1.0), "v must end in 4 voltages"),
         (lambda g: solve(g, np.full(4, np.inf), 1.0, 1.0), "v has 4 values that are NaN or infinite"),
         (lambda g: currents(g, np.ones(4), 1.0, 1.0, method="guess"), "method must be"),

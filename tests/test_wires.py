@@ -1,5 +1,6 @@
 """Wires against independent solutions (sparse LU and ngspice, tests/data/wires), physics and gradients."""
 
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -11,16 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kirchhoff import ENDS, close, nodal, random_array
 
+from crossjax._pytree import replace
 from crossjax.circuits import star
 from crossjax.circuits.wires import (
     CubicLaw,
     SinhLaw,
+    Wires,
     currents,
     effective_conductance,
     first_order_conductance,
     rasch_drop,
     solve,
 )
+from crossjax.interop.spice import netlist
 
 pytestmark = pytest.mark.slow
 
@@ -182,6 +186,31 @@ def test_perfect_wires_open_rows_and_missing_devices_are_exact(x64):
     np.testing.assert_allclose(solve(g, jnp.ones(9), 0.0, 0.0).currents, g.sum(0), rtol=1e-12)
     bent = effective_conductance(g, 10.0, 10.0)
     assert float(jnp.abs(bent[2]).max()) < 1e-12 and float(jnp.abs(bent[:, 3]).max()) < 1e-12
+
+
+def test_the_wires_of_a_tile_are_an_argument_of_every_function(x64):
+    g, v = random_array(6, 5), np.linspace(-0.2, 0.2, 6)
+    wires = Wires(3.0, 5.0, r_driver=40.0, r_sense=20.0, drive="both", sense="top")
+    numbers = {"r_driver": 40.0, "r_sense": 20.0, "drive": "both", "sense": "top"}
+    ways = [
+        effective_conductance,
+        *(partial(currents, v=v, method=m) for m in ("map", "iterative")),
+        partial(solve, v=v),
+    ]
+    for f in (*ways, partial(netlist, v=v)):
+        ours, wanted = f(g, r_word=wires), f(g, r_word=3.0, r_bit=5.0, **numbers)
+        jax.tree.map(np.testing.assert_array_equal, ours, wanted)
+        with pytest.raises(ValueError, match="Wires say everything"):
+            f(g, r_word=wires, r_bit=1.0)
+        with pytest.raises(ValueError, match="r_bit"):
+            f(g, r_word=1.0)
+    np.testing.assert_allclose(ways[0](g, wires), wires.effective(g[None])[0], rtol=1e-12)
+    slope = jax.grad(lambda w: jnp.sum(effective_conductance(g, w)))(wires)
+    step = 1e-4
+    for name in ("r_word", "r_bit", "r_driver", "r_sense"):
+        ends = [replace(wires, **{name: getattr(wires, name) + s * step}) for s in (1, -1)]
+        change = np.subtract(*(float(jnp.sum(effective_conductance(g, w))) for w in ends)) / (2 * step)
+        np.testing.assert_allclose(getattr(slope, name), change, rtol=1e-5)
 
 
 def test_batches_are_a_vmap(x64):

@@ -7,7 +7,7 @@ where a line is broken.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,11 +18,54 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from crossjax._checks import KindError, as_array, checking, ensure, is_finite, is_real, is_traced
+from crossjax._checks import KindError, as_array, check_name, checking, ensure, is_finite, is_real, is_traced
 
 DRIVES, SENSES = ("left", "right", "both"), ("bottom", "top", "both")
 
 SIEMENS = 1e-3  # µS: nobody's largest device conducts 1 nS, and nobody's conducts 1 mS, which is 1e-3 in siemens
+
+
+class Lines(NamedTuple):
+    """The lines of an array as somebody gave them: resistances in Ω, and the ends that are driven and sensed.
+
+    What `crossjax.circuits.wires.effective_conductance` says of each; a `Wires` has the same fields.
+    """
+
+    r_word: ArrayLike
+    r_bit: ArrayLike
+    r_driver: ArrayLike | None = None
+    r_sense: ArrayLike | None = None
+    drive: str = "left"
+    sense: str = "bottom"
+
+    @classmethod
+    def given(cls, wires: Any, r_bit: ArrayLike | None, *, drive: str, sense: str, **ends: ArrayLike | None) -> Lines:
+        """Of the arguments of a function: a `Wires`, or the resistance of a word-line segment and all the others.
+
+        Raises:
+            ValueError: for a `Wires` beside other arguments, neither, or unknown ends.
+        """
+        if hasattr(wires, "r_word"):
+            if (r_bit, drive, sense) != (None, "left", "bottom") or any(end is not None for end in ends.values()):
+                raise ValueError(
+                    "the Wires say everything about the lines: leave out r_bit, r_driver, r_sense and ends"
+                )
+            return cls(*(getattr(wires, name) for name in cls._fields))
+        if r_bit is None:
+            raise ValueError("r_bit, the resistance of a bit-line segment, is missing; or give a Wires")
+        check_name(drive, DRIVES, "drive")
+        check_name(sense, SENSES, "sense")
+        return cls(wires, r_bit, drive=drive, sense=sense, **ends)
+
+    @property
+    def mirrored(self) -> tuple[bool, bool]:
+        """Whether columns and rows lie the other way round than in the drawing."""
+        return self.drive == "right", self.sense == "top"
+
+    @property
+    def resistances(self) -> tuple[ArrayLike | None, ...]:
+        """r_word, r_bit, r_driver and r_sense, Ω."""
+        return self[:4]
 
 
 class Network(NamedTuple):
@@ -37,19 +80,13 @@ class Network(NamedTuple):
 # -------------------------------------------------------------------------------------- at the door
 
 
-def network(
-    shape: tuple[int, int], r_word: ArrayLike, r_bit: ArrayLike, r_driver: ArrayLike | None,
-    r_sense: ArrayLike | None, drive: str, sense: str, dtype: np.dtype,
-) -> Network:  # fmt: skip
-    """Check and bring into one form. Raises ValueError for what is negative, NaN, unknown or of the wrong shape."""
-    for name, value, options in (("drive", drive, DRIVES), ("sense", sense, SENSES)):
-        if value not in options:
-            raise ValueError(f"{name} must be one of {', '.join(options)}, got {value!r}")
+def network(shape: tuple[int, int], lines: Lines, dtype: np.dtype) -> Network:
+    """Check and bring into one form. Raises ValueError for what is negative, NaN or of the wrong shape."""
     m, n = shape
-    word, bit = _segments("r_word", r_word, shape, 0, dtype), _segments("r_bit", r_bit, shape, 1, dtype)
-    driver = None if r_driver is None else _ends("r_driver", r_driver, m, "word line", dtype)
-    ground = None if r_sense is None else _ends("r_sense", r_sense, n, "bit line", dtype)
-    return _laid_out(word, bit, driver, ground, shape, drive, sense)
+    word, bit = _segments("r_word", lines.r_word, shape, 0, dtype), _segments("r_bit", lines.r_bit, shape, 1, dtype)
+    driver = None if lines.r_driver is None else _ends("r_driver", lines.r_driver, m, "word line", dtype)
+    ground = None if lines.r_sense is None else _ends("r_sense", lines.r_sense, n, "bit line", dtype)
+    return _laid_out(word, bit, driver, ground, shape, lines.drive, lines.sense)
 
 
 @partial(jax.jit, static_argnums=(4, 5, 6), inline=True)
@@ -61,7 +98,7 @@ def _laid_out(
     # the segment of column 0 is the driver's, that of the last row the sense node's, at whichever ends they are
     driver = word[:, 0] if driver is None else jnp.broadcast_to(driver * 1e-6, shape[:1])
     ground = bit[-1] if ground is None else jnp.broadcast_to(ground * 1e-6, shape[1:])
-    flip = flips(drive, sense)
+    flip = drive == "right", sense == "top"
     if flip[0]:  # the segment to the left of a device is to its right, left of the next one, in mirrored columns
         word, bit, ground = jnp.roll(word[:, ::-1], 1, axis=1), bit[:, ::-1], ground[::-1]
     if flip[1]:
@@ -144,11 +181,6 @@ def check_voltages(v: ArrayLike, g: Array) -> Array:
     return v
 
 
-def flips(drive: str, sense: str) -> tuple[bool, bool]:
-    """Whether columns and rows are mirrored."""
-    return drive == "right", sense == "top"
-
-
 def mirror(a: Array, flip: tuple[bool, bool]) -> Array:
     """Columns and rows (the last two axes) in mirrored order, as ``flip`` says; its own inverse."""
     a = a[..., ::-1] if flip[0] else a
@@ -167,8 +199,8 @@ def limit(dtype: np.dtype) -> float:
     return 1e8 if dtype == np.float64 else 100.0
 
 
-def way(g: ArrayLike, dtype: np.dtype, shape: tuple[int, int], *resistances: ArrayLike | None) -> str:
-    """How to solve, from what is known now: the resistances are r_word, r_bit, r_driver and r_sense, Ω.
+def way(g: ArrayLike, dtype: np.dtype, shape: tuple[int, int], resistances: Sequence[ArrayLike | None]) -> str:
+    """How to solve, from what is known now: the resistances are `Lines.resistances`.
 
     "plain": the fast way. "nodal": a line is broken, or the numbers are absurd: `nodal`. "guarded": the fast way, and
     NaN if it turns out to be the wrong one (traced conductances or plain numbers). "either": chosen when it runs

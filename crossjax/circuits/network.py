@@ -25,13 +25,13 @@ from crossjax._numerics import ratio
 from crossjax.circuits import newton, nodal
 from crossjax.circuits.conjugate import device_voltages
 from crossjax.circuits.lines import (
+    Lines,
     Network,
     beyond,
     check_conductances,
     check_numbers,
     check_voltages,
     drop,
-    flips,
     in_double,
     mended,
     mirror,
@@ -69,7 +69,7 @@ class Solution(NamedTuple):
 
 @door
 def solve(
-    g: ArrayLike, v: ArrayLike, r_word: ArrayLike, r_bit: ArrayLike, *, r_driver: ArrayLike | None = None,
+    g: ArrayLike, v: ArrayLike, r_word: Any, r_bit: ArrayLike | None = None, *, r_driver: ArrayLike | None = None,
     r_sense: ArrayLike | None = None, v_sense: ArrayLike = 0.0, drive: str = "left", sense: str = "bottom",
     law: Callable[[Array], Array] | None = None, tolerance: float | None = None, max_iterations: int = 500,
     max_newton: int = 100,
@@ -112,16 +112,17 @@ def solve(
     if tolerance is not None:
         ensure_range("tolerance", float(tolerance) if np.ndim(tolerance) == 0 else np.nan, low=0, strict=True)
     shape = (a.shape[0], a.shape[1])
-    net = network(shape, r_word, r_bit, r_driver, r_sense, drive, sense, a.dtype)
+    lines = Lines.given(r_word, r_bit, r_driver=r_driver, r_sense=r_sense, drive=drive, sense=sense)
+    net = network(shape, lines, a.dtype)
     if tolerance is None:
         double = a.dtype == jnp.float64
         tolerance = (1e-12 if double else 1e-6) if law is None else (1e-12 if double else 1e-10)
     ground = jnp.broadcast_to(jnp.asarray(v_sense, a.dtype), (a.shape[1],))
     if law is not None and jax.tree_util.all_leaves([law]):  # a plain function
         law = jax.tree_util.Partial(law)
-    how = way(g, a.dtype, shape, r_word, r_bit, r_driver, r_sense)
+    how = way(g, a.dtype, shape, lines.resistances)
     accuracy = newton.Accuracy(tolerance, max_iterations, max_newton)
-    found = _solve(a, v, ground, net, law, flips(drive, sense), how, accuracy)
+    found = _solve(a, v, ground, net, law, lines.mirrored, how, accuracy)
     limit = 100 * tolerance
     good = found.residual <= limit
     if not isinstance(found.residual, jax.core.Tracer) and not bool(jnp.all(good)):

@@ -36,12 +36,12 @@ from crossjax.circuits.laws import CubicLaw, SinhLaw
 from crossjax.circuits.lines import (
     DRIVES,
     SENSES,
+    Lines,
     Network,
     beyond,
     check_conductances,
     check_voltages,
     drop,
-    flips,
     mended,
     mirror,
     network,
@@ -96,8 +96,7 @@ class Wires:
 
         def one(a: Array) -> Array:
             a = check_conductances(a, question=False)  # a tile's devices are in µS, and may all be RESET
-            ends = self.r_driver, self.r_sense, self.drive, self.sense
-            return _conductance(a, a, self.r_word, self.r_bit, *ends)
+            return _conductance(a, a, Lines.given(self, None, drive="left", sense="bottom"))
 
         array = jnp.moveaxis(g, 0, -1).reshape(*g.shape[1:-1], -1) if self.pairs == "interleaved" else g
         flat = array.reshape(-1, *array.shape[-2:])
@@ -113,7 +112,7 @@ class Wires:
 
 @door
 def effective_conductance(
-    g: ArrayLike, r_word: ArrayLike, r_bit: ArrayLike, *, r_driver: ArrayLike | None = None,
+    g: ArrayLike, r_word: ArrayLike | Wires, r_bit: ArrayLike | None = None, *, r_driver: ArrayLike | None = None,
     r_sense: ArrayLike | None = None, drive: str = "left", sense: str = "bottom",
 ) -> Array:  # fmt: skip
     """The exact linear map of a crossbar with resistive lines: I = G_effᵀ V (lines sensed at both ends: their sum).
@@ -123,7 +122,7 @@ def effective_conductance(
 
     Args:
         g: conductances (M, N) = (word lines, bit lines), µS.
-        r_word: resistance of a word-line segment, Ω: a number, (M,) for one per word line, or (M, N) for one per
+        r_word: the `Wires` of a tile, alone, or resistance of a word-line segment, Ω: a number, (M,) for one per word line, or (M, N) for one per
             segment: [i, j] lies to the left of device (i, j), between it and device (i, j − 1), whatever end is driven.
         r_bit: the same for bit lines: a number, (N,) for one per bit line, or (M, N): [i, j] lies below device (i, j),
             between it and device (i + 1, j), whatever end is sensed. Both may be (M, 1) or (1, N) as well.
@@ -144,22 +143,19 @@ def effective_conductance(
         G_eff (M, N), µS.
 
     Raises:
-        ValueError: for negative or NaN numbers, infinite conductances, wrong shapes or unknown ends.
+        ValueError: for negative or NaN numbers, infinite conductances, wrong shapes, unknown ends, or a `Wires` beside
+            numbers.
 
     Warns:
         UserWarning: if the conductances look like siemens (the largest is below 1e-3 µS).
     """
-    return _conductance(check_conductances(g), g, r_word, r_bit, r_driver, r_sense, drive, sense)
+    lines = Lines.given(r_word, r_bit, r_driver=r_driver, r_sense=r_sense, drive=drive, sense=sense)
+    return _conductance(check_conductances(g), g, lines)
 
 
-def _conductance(
-    a: Array, given: ArrayLike, r_word: ArrayLike, r_bit: ArrayLike, r_driver: ArrayLike | None,
-    r_sense: ArrayLike | None, drive: str, sense: str,
-) -> Array:  # fmt: skip
+def _conductance(a: Array, given: ArrayLike, lines: Lines) -> Array:
     shape = (a.shape[0], a.shape[1])
-    net = network(shape, r_word, r_bit, r_driver, r_sense, drive, sense, a.dtype)
-    how = way(given, a.dtype, shape, r_word, r_bit, r_driver, r_sense)
-    return _effective(a, net, flips(drive, sense), how)
+    return _effective(a, network(shape, lines, a.dtype), lines.mirrored, way(given, a.dtype, shape, lines.resistances))
 
 
 @partial(jax.jit, static_argnums=(2, 3))
@@ -207,8 +203,9 @@ def _merged(g: Array, net: Network) -> Array:
 
 @door
 def currents(
-    g: ArrayLike, v: ArrayLike, r_word: ArrayLike, r_bit: ArrayLike, *, method: str = "auto", **ends: object
-) -> Array:
+    g: ArrayLike, v: ArrayLike, r_word: ArrayLike | Wires, r_bit: ArrayLike | None = None, *, method: str = "auto",
+    **ends: object,
+) -> Array:  # fmt: skip
     """Bit-line currents (…, N) in µA for inputs ``v`` (…, M) in V, by whichever way is cheaper.
 
     Args:
@@ -246,7 +243,7 @@ def first_order_conductance(g: ArrayLike, r_word: float, r_bit: float) -> Array:
                 f"{name} is infinite: first_order_conductance is for small resistances, not broken lines; "
                 "effective_conductance takes both"
             )
-    net = network((a.shape[0], a.shape[1]), r_word, r_bit, None, None, "left", "bottom", a.dtype)
+    net = network((a.shape[0], a.shape[1]), Lines(r_word, r_bit), a.dtype)
     unit = jnp.broadcast_to(jnp.eye(a.shape[0], dtype=a.dtype)[..., None], (a.shape[0], *a.shape))
     word, bit = drop(a * unit, net)
     return jnp.sum(a * (unit - word - bit), axis=-2)

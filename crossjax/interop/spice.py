@@ -12,9 +12,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from crossjax._checks import as_array, check_name
+from crossjax._checks import as_array
 from crossjax._kinds import door
-from crossjax.circuits.lines import DRIVES, SENSES
+from crossjax.circuits.lines import Lines
+from crossjax.circuits.wires import Wires
 
 OPEN = 1e12  # Ω, of what conducts nothing: SPICE wants every node tied
 SHORT = 1e-6  # Ω, of what has no resistance: loops of sources of 0 V have no solution
@@ -22,7 +23,7 @@ SHORT = 1e-6  # Ω, of what has no resistance: loops of sources of 0 V have no s
 
 @door
 def netlist(
-    g: np.ndarray, v: np.ndarray, r_word: float, r_bit: float, *, r_driver: float | None = None,
+    g: np.ndarray, v: np.ndarray, r_word: float | Wires, r_bit: float | None = None, *, r_driver: float | None = None,
     r_sense: float | None = None, drive: str = "left", sense: str = "bottom", title: str = "crossbar",
 ) -> str:  # fmt: skip
     """The netlist of a crossbar of linear devices, with an operating point that prints the bit-line currents.
@@ -33,7 +34,8 @@ def netlist(
     Args:
         g: conductances (M, N) = (word lines, bit lines), µS.
         v: voltages of the word lines, (M,), V.
-        r_word, r_bit: resistance of one segment, Ω.
+        r_word: the `Wires` of a tile, alone, or resistance of one word-line segment, Ω.
+        r_bit: of one bit-line segment, Ω.
         r_driver, r_sense: between driver and first device, last device and ground, Ω; None: one segment.
         drive: "left", "right" or "both" ends of the word lines.
         sense: "bottom", "top" or "both" ends of the bit lines.
@@ -45,26 +47,25 @@ def netlist(
     g, v = as_array("g", g).astype(float), as_array("v", v).astype(float)
     if g.ndim != 2 or v.shape != g.shape[:1]:
         raise ValueError(f"g must be (word lines, bit lines) and v (word lines,), got shapes {g.shape} and {v.shape}")
-    check_name(drive, DRIVES, "drive")
-    check_name(sense, SENSES, "sense")
-    first = r_word if r_driver is None else r_driver
-    last = r_bit if r_sense is None else r_sense
-    numbers = np.array([r_word, r_bit, first, last])
+    lines = Lines.given(r_word, r_bit, r_driver=r_driver, r_sense=r_sense, drive=drive, sense=sense)
+    first = lines.r_word if lines.r_driver is None else lines.r_driver
+    last = lines.r_bit if lines.r_sense is None else lines.r_sense
+    lines = lines._replace(r_driver=first, r_sense=last)
+    numbers = np.array(lines.resistances, float)
     if not (np.isfinite(g).all() and np.isfinite(v).all() and np.isfinite(numbers).all()):
         raise ValueError("a netlist holds finite numbers only: broken lines are left out of g, or have no netlist")
     if g.min(initial=0.0) < 0 or numbers.min() < 0:
         raise ValueError("conductances and resistances must not be negative")
-    return "\n".join([f"* {' '.join(title.split())}", *_lines(g, v, r_word, r_bit, first, last, drive, sense), ""])
+    return "\n".join([f"* {' '.join(title.split())}", *_elements(g, v, lines), ""])
 
 
-def _lines(
-    g: np.ndarray, v: np.ndarray, r_word: float, r_bit: float, first: float, last: float, drive: str, sense: str
-) -> Iterator[str]:
+def _elements(g: np.ndarray, v: np.ndarray, lines: Lines) -> Iterator[str]:
     rows, cols = g.shape
+    r_word, r_bit, first, last = (float(r) for r in np.asarray(lines.resistances, float))
     yield f"* {rows} word lines, {cols} bit lines; {r_word:g} and {r_bit:g} ohm a segment"
     for i in range(rows):
         for end, at, side in (("left", 0, "l"), ("right", cols - 1, "r")):
-            if drive in (end, "both"):
+            if lines.drive in (end, "both"):
                 yield f"V{side}_{i} d{side}_{i} 0 {v[i]:.12g}"
                 yield _resistor(f"D{side}_{i}", f"d{side}_{i}", f"w_{i}_{at}", first)
         for j in range(1, cols):
@@ -76,10 +77,10 @@ def _lines(
         for i in range(1, rows):
             yield _resistor(f"B_{i}_{j}", f"b_{i - 1}_{j}", f"b_{i}_{j}", r_bit)
         for end, at, side in (("bottom", rows - 1, "s"), ("top", 0, "t")):
-            if sense in (end, "both"):
+            if lines.sense in (end, "both"):
                 yield _resistor(f"S{side}_{j}", f"b_{at}_{j}", f"g{side}_{j}", last)
                 yield f"V{side}_{j} g{side}_{j} 0 0"
-    sides = [side for end, side in (("bottom", "s"), ("top", "t")) if sense in (end, "both")]
+    sides = [side for end, side in (("bottom", "s"), ("top", "t")) if lines.sense in (end, "both")]
     yield ".control"
     yield "op"
     yield "print " + " ".join(f"i(V{side}_{j})" for j in range(cols) for side in sides)
