@@ -122,8 +122,9 @@ def effective_conductance(
 
     Args:
         g: conductances (M, N) = (word lines, bit lines), µS.
-        r_word: the `Wires` of a tile, alone, or resistance of a word-line segment, Ω: a number, (M,) for one per word line, or (M, N) for one per
-            segment: [i, j] lies to the left of device (i, j), between it and device (i, j − 1), whatever end is driven.
+        r_word: the `Wires` of a tile, alone (its ``pairs`` and ``gradient`` are the tile's); or resistance of a
+            word-line segment, Ω: a number, (M,) for one per word line, or (M, N) for one per segment: [i, j] lies to
+            the left of device (i, j), between it and device (i, j − 1), whatever end is driven.
         r_bit: the same for bit lines: a number, (N,) for one per bit line, or (M, N): [i, j] lies below device (i, j),
             between it and device (i + 1, j), whatever end is sensed. Both may be (M, 1) or (1, N) as well.
         r_driver: between driver and first device, Ω, a number or (M,), at both ends if both are driven; None: column 0
