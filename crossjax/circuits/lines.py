@@ -46,10 +46,9 @@ class Lines(NamedTuple):
             ValueError: for a `Wires` beside other arguments, neither, or unknown ends.
         """
         if hasattr(wires, "r_word"):
-            if (r_bit, drive, sense) != (None, "left", "bottom") or any(end is not None for end in ends.values()):
-                raise ValueError(
-                    "the Wires say everything about the lines: leave out r_bit, r_driver, r_sense and ends"
-                )
+            beside = [name for name, a in {"r_bit": r_bit, **ends}.items() if a is not None]
+            if beside or (drive, sense) != ("left", "bottom"):
+                raise ValueError("the Wires say all about the lines: leave out other resistances, drive and sense")
             return cls(*(getattr(wires, name) for name in cls._fields))
         if r_bit is None:
             raise ValueError("r_bit, the resistance of a bit-line segment, is missing; or give a Wires")
