@@ -122,7 +122,7 @@ def test_distortion_is_gain_offset_and_a_bent_curve(x64):
 def test_saturation_halves_until_it_fits():
     adc = ADC(range=1.0, on_saturation="halve")
     y = jnp.array([[0.5, -0.9], [1.1, 0.0], [-3.9, 0.0], [0.0, 0.0]])
-    np.testing.assert_array_equal(adc.halvings(y)[:, 0], [1, 2, 4, 1])
+    np.testing.assert_array_equal(adc.share(y)[:, 0], [1, 2, 4, 1])
 
 
 def test_percentile_range():

@@ -11,6 +11,7 @@ from own.device_law import Collapse
 from own.hardware import Mesh
 from own.layer import Gate
 from own.method import Halving
+from own.readout import Exactly, Mirrored, RootMeanSquare
 from own.write_law import Bounded
 
 import crossjax as cx
@@ -104,6 +105,30 @@ def test_a_converter_effect():
         cx.mvm(KEY, cx.replace(tile, adc=cx.ADC()), chip, X)
     _, history = cx.program(KEY, tile, W, cx.GDP(iterations=3, batch=16))
     assert jnp.isfinite(history.mvm_error).all()
+
+
+def test_a_subtraction():
+    tile = cx.Tile(16, 16, subtract=Mirrored(0.05), compensation=None)
+    chip, _ = cx.program(KEY, tile, W, cx.Exact())
+    wanted = jnp.maximum(W, 0) - 1.05 * jnp.maximum(-W, 0)
+    assert jnp.allclose(cx.mvm(KEY, tile, chip, X), X @ wanted, atol=1e-5)
+    assert jnp.allclose(cx.weights_at(KEY, tile, chip), wanted, atol=1e-5)
+    plain = nnx.Linear(12, 6, use_bias=False, rngs=nnx.Rngs(0))
+    seen = jnp.maximum(plain.kernel[...], 0) - 1.05 * jnp.maximum(-plain.kernel[...], 0)
+    assert jnp.allclose(cx.nn.to_analog(plain, tile)(X), X @ seen, atol=1e-5)  # training sees it as well
+    with pytest.raises(ValueError, match="analog subtraction, the tile mirrored"):
+        cx.mvm(KEY, tile, cx.program(KEY, cx.Tile(16, 16, compensation=None), W)[0], X)
+
+
+def test_an_input_scaling_and_what_saturation_does():
+    dac, adc = cx.DAC(None, scaling=RootMeanSquare(10.0)), cx.ADC(None, range=0.05, on_saturation=Exactly())
+    tile = cx.Tile(16, 16, dac=dac, adc=adc, compensation=None)
+    chip, _ = cx.program(KEY, tile, W, cx.Exact())
+    for size in (1.0, 1e3):  # no size is too large for them, and none is rounded here
+        assert jnp.allclose(cx.mvm(KEY, tile, chip, size * X), size * X @ W, rtol=1e-4, atol=1e-4 * size)
+    clipped = cx.replace(tile, **{"adc.on_saturation": "clip"})
+    assert jnp.abs(cx.mvm(KEY, clipped, chip, X) - X @ W).max() > 0.1
+    assert not jnp.any(cx.mvm(KEY, tile, chip, jnp.zeros_like(X)))
 
 
 # --------------------------------------------------------------------------------------- programming methods

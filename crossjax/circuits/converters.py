@@ -21,6 +21,7 @@ from crossjax._kinds import door
 from crossjax._numerics import at_least_single, clip_inside, quantize, round_through
 from crossjax._pytree import check_choice, check_count, check_range, spec, static
 from crossjax._random import named, normal
+from crossjax.circuits.scaling import SATURATIONS, SCALINGS, InputScaling, Saturation
 
 
 def levels_of(bits: int | None, levels: int | None) -> int | None:
@@ -63,7 +64,8 @@ class DAC:
         levels: exact number of levels instead of bits (254 steps are 255 levels). An odd number has a level at 0.
         slice_bits: None for one analog value per input; b to send the integer magnitude b bits at a time
             (1: bit-serial), each slice through the array and the ADC, added up digitally.
-        scaling: "fixed", or "absmax" to rescale every vector by its largest magnitude (noise management).
+        scaling: "fixed", "absmax" to rescale every vector by its largest magnitude (noise management), or a part of
+            your own (`scaling.py`).
         even: what an even number of levels does around 0: "mid-rise" has both ends of the range and no level at 0,
             "mid-tread" has 0 and no upper end (two's complement; see `quantize`). Mid-rise, an input of 0 becomes
             the level above it; only a word line that is not driven (an unused row of a tile, the padding of a
@@ -74,13 +76,14 @@ class DAC:
     range: float = 1.0
     levels: int | None = static(default=None)
     slice_bits: int | None = static(default=None)
-    scaling: str = static(default="fixed")
+    scaling: InputScaling | str = static(default="fixed")
     even: str = static(default="mid-rise")
 
     def _check(self) -> None:
         _check_resolution(self)
         check_range(self, "range", low=0, strict=True)
-        check_choice(self, "scaling", ("fixed", "absmax"))
+        if isinstance(self.scaling, str):
+            check_choice(self, "scaling", tuple(SCALINGS))
         if self.slice_bits is not None:
             check_count(self, "slice_bits", low=1)
             if self.steps is None or self.steps % 2 == 0:
@@ -101,12 +104,18 @@ class DAC:
         count = max(1, math.ceil(math.log(largest + 1, base) - 1e-9))
         return tuple((base - 1) * base**s / largest for s in range(count)) if count > 1 else (1.0,)
 
+    @property
+    def per_vector(self) -> bool:
+        """Whether every vector has a scale of its own, whatever the range is."""
+        return self._scaling.per_vector
+
+    @property
+    def _scaling(self) -> InputScaling:
+        return SCALINGS[self.scaling] if isinstance(self.scaling, str) else self.scaling
+
     def input_scale(self, x: Array) -> Array:
         """The input (last axis: rows) that becomes a full signal: a number, or one per vector."""
-        if self.scaling == "absmax":
-            largest = lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True))
-            return jnp.where(largest > 0, largest, 1.0)
-        return jnp.asarray(self.range)
+        return self._scaling.scale(x, self.range)
 
     def convert(self, u: Array) -> Array:
         """Signals for normalised inputs ``u``: clipped to [−1, 1] and rounded (straight-through in [−1, 1])."""
@@ -164,8 +173,8 @@ class ADC:
         offset: standard deviation of their offsets, as a fraction of range.
         inl: standard deviation of the bow (even) and of the twist (odd) of their transfer curves, at the worst
             point, as a fraction of range.
-        on_saturation: "clip", or "halve" to send a vector that saturated an ADC again at half the input until
-            it fits (bound management, at most 2^-10).
+        on_saturation: "clip", "halve" to send a vector that saturated an ADC again at half the input until it fits
+            (bound management, at most 2^-10), or a part of your own (`scaling.py`).
         integration: a counting ADC's time, in times of an MVM: its levels are finer by this factor, its range is
             the same (the counter is wide enough). None: one.
         even: as in `DAC`.
@@ -177,7 +186,7 @@ class ADC:
     gain: float | None = None
     offset: float | None = None
     inl: float | None = None
-    on_saturation: str = static(default="clip")
+    on_saturation: Saturation | str = static(default="clip")
     integration: float | None = None
     even: str = static(default="mid-rise")
 
@@ -187,7 +196,8 @@ class ADC:
         check_range(self, "integration", low=0, strict=True)
         for name in ("gain", "offset", "inl"):
             check_range(self, name, low=0)
-        check_choice(self, "on_saturation", ("clip", "halve"))
+        if isinstance(self.on_saturation, str):
+            check_choice(self, "on_saturation", tuple(SATURATIONS))
 
     @property
     def steps(self) -> int | None:
@@ -229,10 +239,18 @@ class ADC:
         """Digitise: clip to ± range and round (straight-through gradient in the closed range, none outside)."""
         return quantize(y, self.range, self.steps, self.even, self.integration)
 
-    def halvings(self, y: Array) -> Array:
-        """How often (a power of 2 per vector, last axis: columns) the input must be halved to fit the range."""
-        excess = jnp.max(jnp.abs(lax.stop_gradient(y)) / self.range, axis=-1, keepdims=True)
-        return 2.0 ** jnp.clip(jnp.ceil(jnp.log2(jnp.maximum(excess, 1.0))), 0.0, 10.0)
+    @property
+    def sends_again(self) -> bool:
+        """Whether a vector that saturates may be sent again."""
+        return self._saturation.again
+
+    @property
+    def _saturation(self) -> Saturation:
+        return SATURATIONS[self.on_saturation] if isinstance(self.on_saturation, str) else self.on_saturation
+
+    def share(self, y: Array) -> Array:
+        """By what the inputs of outputs ``y`` (last axis: columns) are divided when they are sent again, ≥ 1."""
+        return self._saturation.share(jnp.max(jnp.abs(lax.stop_gradient(y)) / self.range, axis=-1, keepdims=True))
 
 
 @door

@@ -142,7 +142,7 @@ class OnTiles(Hardware):
     @property
     def input_range(self) -> Array | float | None:
         """See `Hardware.input_range`: that of a DAC of fixed range."""
-        return self.tile.dac.range if self.tile.dac is not None and self.tile.dac.scaling == "fixed" else None
+        return self.tile.dac.range if self.tile.dac is not None and not self.tile.dac.per_vector else None
 
     def with_input_range(self, value: Array) -> Tile:
         """See `Hardware.with_input_range`."""

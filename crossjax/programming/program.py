@@ -312,6 +312,6 @@ def _random_inputs(key: Array, tile: Tile, weights: Array, vectors: int) -> Arra
     w, _ = normalise(tile, weights)
     u = test_inputs(key, tile, (w.shape[0], vectors, w.shape[2]), input_deviation(tile, w))
     x = u.transpose(1, 0, 2).reshape(vectors, -1)[:, : weights.shape[0]]
-    if tile.dac is not None and tile.dac.scaling == "fixed":
+    if tile.dac is not None and not tile.dac.per_vector:
         x = x * tile.dac.range
     return x

@@ -124,7 +124,7 @@ class SimulatedCore:
     def pull_back(self, x: Array, residual: Array, weights: Array, how: str) -> Array:
         """See `Programmable.pull_back`; lines that are digitised one by one use the outer product."""
         adc, device, cell = self.tile.adc, self.tile.device, self.tile.cell
-        known = self.tile.subtract == "digital" or (adc is None and self.tile.wires is None)
+        known = self.tile.subtraction.digital or (adc is None and self.tile.wires is None)
         if how == "outer" or known:
             return lax.optimization_barrier(x.T) @ residual  # transposing first makes the product a third faster
         columns = jax.tree.map(lambda a: a[0], self.columns)

@@ -25,8 +25,8 @@ def with_thresholds(tile: Tile, reading: Reading, thresholds: Array) -> Reading:
     if tile.adc is None:
         raise ValueError("thresholds are those of comparators, and this tile has no ADC (one bit: ADC(bits=1))")
     dac, adc = tile.dac, tile.adc
-    if tile.subtract == "digital" or adc.on_saturation == "halve" or (
-        dac is not None and (dac.slice_bits is not None or dac.scaling == "absmax")
+    if tile.subtraction.digital or adc.sends_again or (
+        dac is not None and (dac.slice_bits is not None or dac.per_vector)
     ):  # fmt: skip
         raise ValueError(
             "thresholds are of whole sums: they need a tile with subtract='analog', on_saturation='clip', and a DAC "

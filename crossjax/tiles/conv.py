@@ -94,8 +94,8 @@ class Window:
 
 def direct(tile: Tile, shape: tuple[int, int]) -> bool:
     """Whether the convolution of a kernel matrix of this shape is one convolution on its tiles."""
-    alone = tile.dac is None or tile.dac.scaling == "fixed"
-    once = tile.adc is None or tile.adc.on_saturation == "clip"
+    alone = tile.dac is None or not tile.dac.per_vector
+    once = tile.adc is None or not tile.adc.sends_again
     return tile.grid(shape).down == 1 and alone and once
 
 

@@ -149,12 +149,12 @@ def ideal_reading(key: Array, tile: Tile, weights: Array, injections: Sequence[I
     for k, injection in enumerate(injections):
         w = injection.disturb(named(key, f"injection {k}"), tile, w, scale)
         variances += [v for v in [injection.variance(w, scale)] if v is not None]
-    if variances and tile.subtract == "digital":
+    if variances and tile.subtraction.digital:
         raise ValueError('WeightNoise(fresh="vector") needs a tile that subtracts the lines of a cell before its ADCs')
     extra = sum(variances[1:], variances[0]) if variances else None
     device, order = tile.device, (0, 2, 1, 3)  # (down, across, r, c) → (down, r, across, c)
     extra = None if extra is None else extra.transpose(order)[:, :, None]
-    if tile.subtract == "analog" and device.read is None and tile.wires is None and tile.states is None:
+    if tile.subtraction.exact and device.read is None and tile.wires is None and tile.states is None:
         return Reading(w.transpose(order)[:, :, None], extra, scale, None, shape)
     lines, variance = line_conductances(tile, tile.targets(w), shape)
     if extra is not None:

@@ -55,7 +55,7 @@ def line_conductances(tile: Tile, g: Array, shape: tuple[int, int]) -> tuple[Arr
     if tile.wires is not None:  # the lines of unused cells carry nothing
         g = tile.wires.effective(g if mask is None else jnp.where(mask, g, 0.0))
     x = device.in_spans(g)
-    w = cell.decode(x)[None] if tile.subtract == "analog" else cell.lines(x)
+    w = tile.subtraction.lines(cell, x)
     if mask is not None:
         w = jnp.where(mask[..., : w.shape[-1]], w, 0.0)
     return cell.misread(w.transpose(_LINES), None if variance is None else line_variance(tile, variance, shape))
@@ -77,11 +77,7 @@ def _mask(tile: Tile, cells: tuple[int, ...], shape: tuple[int, int]) -> Array |
 def line_variance(tile: Tile, variance: Array, shape: tuple[int, int]) -> Array:
     """Variance (µS²) of devices (devices, down, across, r, c') to that of `line_conductances`."""
     mask = _mask(tile, variance.shape, shape)
-    variance = tile.device.in_spans(tile.device.in_spans(variance))
-    if tile.subtract == "analog":
-        v = tile.cell.variance(variance)[None]
-    else:
-        v = variance * tile.cell.lines(jnp.ones(())) ** 2
+    v = tile.subtraction.variance(tile.cell, tile.device.in_spans(tile.device.in_spans(variance)))
     if mask is not None:
         v = jnp.where(mask[..., : v.shape[-1]], v, 0.0)
     return v.transpose(_LINES)
@@ -122,9 +118,9 @@ def forward(
     def lines(x: Array, w: Array) -> Array:
         return bit_lines(tile, x, w, product)
 
-    if tile.adc is not None and tile.adc.on_saturation == "halve":
+    if tile.adc is not None and tile.adc.sends_again:
         first = tile.adc.distort(lines(x, reading.w), per_vector(reading.columns))
-        times = tile.adc.halvings(first.reshape(*first.shape[:2], -1))
+        times = tile.adc.share(first.reshape(*first.shape[:2], -1))
         sliced = tile.dac is not None and tile.dac.slice_bits is not None
         x = x / times if sliced else signals(tile, u / times, driven)  # slices are digits already: halve their signal
     sums = lines(x, reading.w)
@@ -196,9 +192,7 @@ def _digitise(tile: Tile, columns: ColumnSpread | None, y: Array) -> Array:
     """What the ADCs make of noisy sums, and the lines of a cell combined: (down, batch, across, c)."""
     if tile.adc is not None:
         y = tile.adc.convert(tile.adc.distort(y, per_vector(columns)))
-    if tile.subtract == "digital":
-        return tile.cell.combine(jnp.moveaxis(y, 2, 0))
-    return y[:, :, 0]
+    return tile.subtraction.combine(tile.cell, jnp.moveaxis(y, 2, 0))
 
 
 @door
@@ -249,7 +243,7 @@ def driven_lines(tile: Tile, x: Array, driven: Array | None = None) -> Array | N
     if tile.dac is None or tile.dac.has_zero:
         return None
     lines = jnp.ones((1, x.shape[1]), bool) if driven is None else driven.reshape(-1, x.shape[1])
-    return lines & jnp.any(x != 0, axis=1, keepdims=True) if tile.dac.scaling == "absmax" else lines
+    return lines & jnp.any(x != 0, axis=1, keepdims=True) if tile.dac.per_vector else lines
 
 
 def scaled(tile: Tile, reading: Reading, y: Array) -> Array:
@@ -383,5 +377,5 @@ def weights_at(key: Array, tile: Tile, chip: Chip, t: Array | float = 0.0) -> Ar
 @jax.jit
 def _weights(tile: Tile, reading: Reading) -> Array:
     lines = reading.w.transpose(2, 0, 3, 1, 4)  # (lines, down, across, r, c')
-    w = tile.cell.combine(lines) if tile.subtract == "digital" else lines[0]
+    w = tile.subtraction.combine(tile.cell, lines)
     return tile.grid(reading.shape).join(w * reading.scale[:, :, None])

@@ -55,7 +55,7 @@ def needed_ranges(tile: Tile, weights: Array, x: Array, percentile: float, drive
     0 where they cause nothing but zeros, NaN where they cause NaN or infinity. ``driven`` as in `driven_lines`.
     """
     flat, dac = x.reshape(-1, x.shape[-1]), None
-    if tile.dac is not None and tile.dac.scaling == "fixed":
+    if tile.dac is not None and not tile.dac.per_vector:
         dac = needed_range(flat, percentile)
         tile = with_ranges(tile, (dac, None))[0]
     return dac, _adc_range(tile, weights, flat, percentile, driven)
@@ -110,7 +110,7 @@ def typical_ranges(tile: Tile, weights: Array, percentile: float = 99.995, vecto
         raise ValueError(f"vectors must be at least 1, got {vectors}")
     check_percentile(percentile)
     weights = check_weights(weights)
-    full = 1.0 if tile.dac is None or tile.dac.scaling != "fixed" else tile.dac.range
+    full = 1.0 if tile.dac is None or tile.dac.per_vector else tile.dac.range
     x = normal(jax.random.key(0), (vectors, weights.shape[0])) * (full / 3.0)
     return with_ranges(tile, (None, _adc_range(tile, weights, x, percentile)))[0]
 

@@ -22,6 +22,7 @@ from crossjax.circuits.wires import Interconnect
 from crossjax.devices.device import Device, DeviceState
 from crossjax.tiles.cells import Pairs, UnitCell
 from crossjax.tiles.grid import Grid
+from crossjax.tiles.subtraction import SUBTRACTIONS, Subtraction
 
 
 @spec
@@ -39,7 +40,8 @@ class Tile:
             crosstalk of wavelengths (`photonic.WDM`); or a `StaticDrop`, the approximation of Rasch et al. (2023),
             taken off the sums of every MVM.
         scaling: one digital scale per "tile" or per "column" (largest weight ↔ g_max).
-        subtract: where the lines of a cell are combined: "analog" (one ADC per column) or "digital" (one per line).
+        subtract: where the lines of a cell are combined: "analog" (one ADC per column), "digital" (one per line), or
+            a part of your own (`subtraction.py`).
         compensation: drift compensation by one factor per "tile" (GDC, Joshi 2020) or per "column"; None for none.
         calibration_vectors: inputs that drift compensation is measured with.
         reference: what drift compensation compares with: the "first" reading as the hardware sees it, all noise
@@ -55,7 +57,7 @@ class Tile:
     noise: float | OutputNoise | None = None
     wires: Interconnect | None = None
     scaling: str = static(default="tile")
-    subtract: str = static(default="analog")
+    subtract: Subtraction | str = static(default="analog")
     compensation: str | None = static(default="tile")
     calibration_vectors: int = static(default=32)
     reference: str = static(default="first")
@@ -65,10 +67,11 @@ class Tile:
         check_count(self, "cols")
         check_count(self, "calibration_vectors")
         check_range(self, "noise", low=0)
-        if getattr(self.noise, "one_by_one", False) and self.subtract == "analog":
+        if isinstance(self.subtract, str):
+            check_choice(self, "subtract", tuple(SUBTRACTIONS))
+        if getattr(self.noise, "one_by_one", False) and not self.subtraction.digital:
             raise ValueError(f'{type(self.noise).__name__} is of every line on its own: set Tile.subtract to "digital"')
         check_choice(self, "scaling", ("tile", "column"))
-        check_choice(self, "subtract", ("analog", "digital"))
         check_choice(self, "compensation", (None, "tile", "column"))
         check_choice(self, "reference", ("first", "ideal"))
         if isinstance(self.device, Device) and self.device.states is not None:
@@ -78,10 +81,15 @@ class Tile:
                     f"Device.states ({self.device.states}) must hold the {levels} levels of the cell's digits: "
                     f"{levels}, {2 * levels - 1}, {3 * levels - 2}, …"
                 )
-        if self.cell.one_line and self.subtract == "digital":
+        if self.cell.one_line and self.subtraction.digital:
             raise ValueError(f'{type(self.cell).__name__} is read as one line: set Tile.subtract to "analog"')
         if self.cols <= self.cell.extra_columns:
             raise ValueError(f"Tile.cols must leave room for weights beside {self.cell.extra_columns} reference column")
+
+    @property
+    def subtraction(self) -> Subtraction:
+        """Where lines are combined, where it was given by its name too."""
+        return SUBTRACTIONS[self.subtract] if isinstance(self.subtract, str) else self.subtract
 
     @property
     def hardware(self) -> tuple[str, ...]:
@@ -89,7 +97,12 @@ class Tile:
         parts = ("cell", self.cell), ("drift", self.device.drift), ("1/f noise", self.device.flicker), ("ADC", self.adc)
         kinds = [f"{name} {'none' if part is None else type(part).__name__}" for name, part in parts]
         reference = "drift compensation" if self.compensated else "no drift compensation"
-        return (*kinds, f"scaling per {self.scaling}", f"{self.subtract} subtraction", reference)
+        return (
+            *kinds,
+            f"scaling per {self.scaling}",
+            f"{type(self.subtraction).__name__.lower()} subtraction",
+            reference,
+        )
 
     @property
     def compensated(self) -> bool:
@@ -221,7 +234,7 @@ def check_chip(tile: Tile, chip: Chip | Reading) -> None:
     """
     grid, extra = tile.grid(chip.shape), tile.cell.extra_columns
     if isinstance(chip, Reading):
-        lines, wide = (tile.cell.devices, grid.c + extra) if tile.subtract == "digital" else (1, grid.c)
+        lines, wide = tile.subtraction.size(tile.cell, grid.c)
         found, wanted = chip.w.shape, (grid.down, grid.r, lines, grid.across, wide)
         names = ("tiles along the rows", "rows on a tile", "lines per column", "tiles along the columns", "columns")
     else:
@@ -292,15 +305,15 @@ def blank(
     r, c = shape
     wide = c + tile.cell.extra_columns
     cells = tile.written.reset(named(key, "devices"), (tile.cell.devices, r, wide), count=count)
-    lines = (tile.cell.devices, wide) if tile.subtract == "digital" else (1, c)
-    return cells, None if tile.adc is None else tile.adc.draw(named(key, "adc"), lines)
+    converters = tile.subtraction.size(tile.cell, c)
+    return cells, None if tile.adc is None else tile.adc.draw(named(key, "adc"), converters)
 
 
 def ideal_lines(tile: Tile, w: Array) -> Array:
     """What the ADCs would see of perfectly programmed weights, (lines, down, across, r, c')."""
-    if tile.subtract == "analog":
+    if tile.subtraction.exact:
         return w[None]
-    return tile.cell.lines(tile.device.in_spans(tile.targets(w)))
+    return tile.subtraction.lines(tile.cell, tile.device.in_spans(tile.targets(w)))
 
 
 def input_deviation(tile: Tile, w: Array, wanted: float = 1 / 3) -> Array:
