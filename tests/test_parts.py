@@ -74,6 +74,7 @@ def parts():
         "Faults": cx.Faults(low=0.3),
         "GDP": cx.GDP(iterations=2, batch=8),
         "JumpTable": cx.pulsed.JumpTable(*2 * [np.linspace([0.5, 1.0], [1.0, 3.0], 4).T], 0.1),
+        "Mixed": cx.devices.Mixed((cx.devices.pcm(), cx.devices.noisy())),
         "Iterative": cx.Iterative(iterations=2, reads=1),
         "MeltQuench": cx.devices.MeltQuench(error=None),
         "Rewrite": cx.devices.Rewrite(error=None),
@@ -99,7 +100,7 @@ def parts():
 
 PARTS = parts()
 METHODS = {name for name, part in PARTS.items() if hasattr(part, "run")}
-SURROGATES = {"Stepped", "SetPulses", "FeFET", "LevelPosition"} | {
+SURROGATES = {"AbsMax", "Stepped", "SetPulses", "FeFET", "LevelPosition"} | {
     name for name, part in PARTS.items() if hasattr(part, "disturb")
 }
 """Gradients that are stated ones, not those of steps, and of scales that count as constants."""
@@ -138,7 +139,7 @@ def apply(name, part, x):
     if hasattr(part, "device_yield"):
         faulty = cx.replace(device, faults=part)
         return faulty.program(KEY, faulty.reset(KEY, x.shape), g).g
-    if isinstance(part, cx.Device):
+    if isinstance(part, cx.Device | cx.devices.Mixed):  # the rows are the devices of a cell
         return part.at(KEY, part.program(KEY, part.reset(KEY, x.shape), g), 1e3)
     if hasattr(part, "shares") and not hasattr(part, "encode"):
         return cx.Pairs((4.0, 2.0), part).encode(x)
@@ -151,6 +152,12 @@ def apply(name, part, x):
         return part.convert(part.distort(x, ColumnSpread()))
     if isinstance(part, cx.DAC):
         return part.convert(x)
+    if hasattr(part, "per_vector"):  # a scaling of inputs
+        return x / part.scale(x, 2.0)
+    if hasattr(part, "share"):  # what is done about a saturated ADC
+        return x / part.share(positive)
+    if hasattr(part, "digital"):  # a subtraction
+        return part.combine(cx.Pairs(), part.lines(cx.Pairs(), cx.Pairs().encode(x)))
     if hasattr(part, "effective"):
         return part.effective(g)
     if hasattr(part, "sums"):  # lines, in the tile that has them

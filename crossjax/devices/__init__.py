@@ -17,6 +17,7 @@ from crossjax.devices.laws import (
     Squared,
 )
 from crossjax.devices.melt_quench import MeltQuench
+from crossjax.devices.mixed import Mixed
 from crossjax.devices.moments import moments
 from crossjax.devices.named import DEVICES, get
 from crossjax.devices.noise import (
@@ -36,7 +37,7 @@ from crossjax.devices.writes import OwnError, Plan, Rewrite, Stepped, Write
 
 __all__ = [
     "DEVICES", "Branches", "ByPulses", "ClippedLine", "ClippedLog", "ClippedPower", "Constant", "Device",
-    "DeviceState", "Drift", "Faults", "FlickerNoise", "Law", "LogRelaxation", "MeltQuench", "OwnError", "Plan",
+    "DeviceState", "Drift", "Faults", "FlickerNoise", "Law", "LogRelaxation", "MeltQuench", "Mixed", "OwnError", "Plan",
     "Polynomial", "PowerLawDrift", "ProgrammingError", "ReadNoise", "Relative", "Rewrite", "Saturating", "SetPulses",
     "Squared", "Stepped", "Write", "fefet", "get", "hermes", "ideal", "moments", "noisy", "pcm", "pcm_pulsed",
     "reram_cmo", "reram_milo", "reram_wan", "sonos",

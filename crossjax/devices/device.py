@@ -51,6 +51,20 @@ class DeviceState:
     pulses: Array | None = None
     ceiling: Array | None = None
 
+    @property
+    def believed(self) -> Array:
+        """Conductances (µS) that the controller believes in.
+
+        Raises:
+            ValueError: for devices that are kept for reading only.
+        """
+        if self.target is None:
+            raise ValueError(
+                "this chip is kept for reading (readable): what its write circuit believed is gone. Build or program "
+                "one that can be written"
+            )
+        return self.target
+
     def readable(self) -> DeviceState:
         """What reading needs: without what only a next write would look at."""
         return replace(self, memory=None, target=None, known=None, pulses=None, ceiling=None)
@@ -132,10 +146,87 @@ class Device:
         """Conductances (µS) in units of g_max − g_min, g_min included."""
         return g / (self.g_max - self.g_min)
 
+    def within(self, g: Array) -> Array:
+        """Conductances (µS) clipped to [g_min, g_max]."""
+        return jnp.clip(g, self.g_min, self.g_max)
+
+    def at_rest(self, g: Array) -> Array:
+        """Whether devices that are to have ``g`` µS are RESET, and nothing more."""
+        return g <= self.g_min
+
+    # ---- what a tile asks: a `Mixed` answers for several kinds
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Of which classes the parts are that age, in words."""
+        parts = ("drift", self.drift), ("1/f noise", self.flicker)
+        return tuple("none" if part is None else type(part).__name__ for _, part in parts)
+
     @property
     def ages(self) -> bool:
         """Whether time does anything to it."""
         return self.drift is not None or self.flicker is not None
+
+    @property
+    def flickers(self) -> bool:
+        """Whether it has 1/f noise."""
+        return self.flicker is not None
+
+    @property
+    def by_pulses(self) -> bool:
+        """Whether it is known by its pulses only, so that programming it is a write request."""
+        return isinstance(self.programming, ByPulses)
+
+    @property
+    def reads_noisily(self) -> bool:
+        """Whether it adds noise to every MVM."""
+        return self.read is not None
+
+    def with_states(self, states: int | None) -> Device:
+        """The device with so many conductances that a write can aim at."""
+        return replace(self, states=states)
+
+    def without_read_noise(self) -> Device:
+        """The device without noise of every MVM."""
+        return replace(self, read=None)
+
+    def physical(self, count: int) -> int:
+        """Physical devices behind so many conductances."""
+        return count * self.parallel
+
+    # ---- what time does to it, each on its own: `at` has all of it
+
+    def drifted(self, g: Array, nu: Array | None, seconds: Array | float) -> Array:
+        """Conductances (µS) of ``g`` µS at so many seconds, of devices whose drift drew ``nu``."""
+        if self.drift is None or nu is None:
+            return g
+        return self.drift.apply(g, nu, self.drift.logarithm(seconds), self.g_max)
+
+    def drift_logarithm(self, seconds: Array) -> Array:
+        """The logarithm of time that its drift goes by; 0 without drift."""
+        return jnp.zeros_like(seconds) if self.drift is None else self.drift.logarithm(seconds)
+
+    def drift_slope(self, target: Array) -> Array | None:
+        """µS that typical devices at ``target`` change by per unit of that logarithm, at first; None without drift."""
+        if self.drift is None:
+            return None
+        drift, typical = self.drift, self.drift.typical(self.within(target) / self.g_max)
+        begin = drift.logarithm(0.0)
+        return jax.jvp(lambda age: drift.apply(target, typical, age, self.g_max), (begin,), (jnp.ones_like(begin),))[1]
+
+    def flicker_q(self, g: Array) -> Array | None:
+        """1/f noise coefficient Q at ``g`` µS; None without 1/f noise."""
+        return None if self.flicker is None else self.flicker.q(g / self.g_max)
+
+    def flicker_growth(self, seconds: Array | float) -> Array:
+        """Relative deviation in units of Q, ``seconds`` after the first read; 0 without 1/f noise."""
+        return jnp.zeros_like(jnp.asarray(seconds)) if self.flicker is None else self.flicker.growth(seconds)
+
+    def flicker_between(self, seconds: Array | float, reads: Array | float, like: Array) -> Array:
+        """See `FlickerNoise.between`; ``like``: an array of the devices."""
+        if self.flicker is None:
+            return jnp.zeros_like(like)
+        return jnp.broadcast_to(self.flicker.between(seconds, reads), like.shape)
 
     def reset(self, key: Array, shape: tuple[int, ...], *, count: bool = False) -> DeviceState:
         """Fresh devices in the RESET state, with the faults and cell-to-cell variations of one chip.
@@ -181,7 +272,7 @@ class Device:
         """
         target = self.nearest(target)
         if isinstance(self.programming, ByPulses):
-            state, _ = self.pulse(named(key, "programming"), state, target - self.believed(state))
+            state, _ = self.pulse(named(key, "programming"), state, target - state.believed)
             return self.aim(key, state, target)
         g = target if self.programming is None else self._missed(named(key, "programming"), target)
         if self.reset_zero:
@@ -196,23 +287,8 @@ class Device:
         """
         if self.drift is None:
             return state
-        x = jnp.clip(target, self.g_min, self.g_max) / self.g_max
-        nu = self.drift.draw(named(key, "drift"), x)
+        nu = self.drift.draw(named(key, "drift"), self.within(target) / self.g_max)
         return replace(state, nu=nu if hit is None or state.nu is None else jnp.where(hit, nu, state.nu))
-
-    @staticmethod
-    def believed(state: DeviceState) -> Array:
-        """Conductances (µS) that the controller believes in.
-
-        Raises:
-            ValueError: for devices that are kept for reading only.
-        """
-        if state.target is None:
-            raise ValueError(
-                "this chip is kept for reading (readable): what its write circuit believed is gone. Build or program "
-                "one that can be written"
-            )
-        return state.target
 
     def pulse(
         self, key: Array, state: DeviceState, request: Array, off: Array | bool = False
@@ -231,7 +307,7 @@ class Device:
         Returns:
             The new state, and how many pulses each device received.
         """
-        asked, believed, writer, ends = request != 0, self.believed(state), self.writer, (self.g_min, self.g_max)
+        asked, believed, writer, ends = request != 0, state.believed, self.writer, (self.g_min, self.g_max)
         plan = writer.plan(believed, state.known, believed + request, *ends)
         pulses = jnp.where(asked, plan.pulses, 0)
         g, memory = writer.respond(key, state.memory, state.g, plan.stimulus, *ends)
@@ -255,9 +331,8 @@ class Device:
 
         Both by the time since each device was written; the noise coefficient Q is that of what the write left.
         """
-        g, age = state.g, t if state.written is None else t - state.written
-        if self.drift is not None and state.nu is not None:
-            g = self.drift.apply(g, state.nu, self.drift.logarithm(age), self.g_max)
+        age = t if state.written is None else t - state.written
+        g = self.drifted(state.g, state.nu, age)
         if self.flicker is not None:
             q = self.flicker.q(state.g / self.g_max)
             noise = q * self.flicker.growth(age) * normal(named(key, "flicker"), g.shape, g.dtype)

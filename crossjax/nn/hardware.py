@@ -131,7 +131,9 @@ class OnTiles(Hardware):
 
     def follow(self, key: Array, reading: Reading, weights: Array) -> Reading:
         """See `Hardware.follow`: that of the plain product, on the scale of the reading."""
-        ideal = ideal_reading(key, replace(self.tile, wires=None, **{"device.read": None}), weights)
+        ideal = ideal_reading(
+            key, replace(self.tile, wires=None, device=self.tile.device.without_read_noise()), weights
+        )
         share = (ideal.scale / reading.scale)[:, None, None]
         if share.shape[-1] > 1:  # a scale per column, none for a column of references
             spare = ideal.w.shape[-1] - share.shape[-1]

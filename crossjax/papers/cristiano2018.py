@@ -220,7 +220,7 @@ class Runs:
 
     def sweep(self, part: str, knob: str) -> dict[str, Any]:
         """One knob of one part, from 0 on."""
-        _, largest, field = KNOBS[knob]
+        what, largest, field = KNOBS[knob]
         values = np.linspace(0.0, largest, self.size.values)
 
         def changed(value: float) -> nn.Learning:
@@ -235,7 +235,7 @@ class Runs:
         accuracy = result["test"][..., -1]
         shown = 1.0 - values if knob == "yield" else values
         return {
-            "values": shown.tolist(), "accuracy": accuracy.tolist(),
+            "what": what, "values": shown.tolist(), "accuracy": accuracy.tolist(),
             "tolerable": tolerable(shown, accuracy.mean(1), float(accuracy[0].mean())),
         }  # fmt: skip
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from crossjax import plot, report
 from crossjax.papers.in_situ import mean_se
+from crossjax.plot.style import given
 
 BLUE, ORANGE, GREY, GREEN = plot.BLUE, plot.ORANGE, plot.GREY, plot.GREEN
 LABELS = {
@@ -59,18 +60,20 @@ def cristiano(
         ["", *(f"{100 * v:.0f} %" for v in values)],
         [[name, *map(pm, found)] for name, found in asymmetry.items() if name != "values"],
     )
-    run.table(
-        "What devices may be: a drop of 1 point",
-        ["part and knob", "values", "accuracy, %", "tolerable"],
-        [
-            [name, " ".join(f"{v:.2g}" for v in s["values"]), "  ".join(pm(a) for a in s["accuracy"]),
-             "beyond the sweep" if s["tolerable"] is None else f"{s['tolerable']:.2g}"]
-            for name, s in sweeps.items()
-        ],
-    )  # fmt: skip
+    if sweeps:
+        run.table(
+            "What devices may be: a drop of 1 point",
+            ["part and knob", "values", "accuracy, %", "tolerable"],
+            [
+                [name, " ".join(f"{v:.2g}" for v in s["values"]), "  ".join(pm(a) for a in s["accuracy"]),
+                 "beyond the sweep" if s["tolerable"] is None else f"{s['tolerable']:.2g}"]
+                for name, s in sweeps.items()
+            ],
+        )  # fmt: skip
     if tuned:
         run.table("Closed-loop tuning of the MSP: accuracy, %", ["", "test"], [[n, pm(a)] for n, a in tuned.items()])
-    figure, axes = plot.new(2 + (len(sweeps) + 1) // 2)
+    knobs = list(dict.fromkeys(name.split(" ", 1)[1] for name in sweeps))
+    axes = given(None, 2 + len(knobs))
     for (name, found), colour in zip(references.items(), (GREY, BLUE, ORANGE, GREEN), strict=True):
         runs = np.asarray(found["test"])
         plot.band(axes[0], np.arange(1, runs.shape[1] + 1), runs, color=colour, label=LABELS[name])
@@ -82,17 +85,19 @@ def cristiano(
             with_errors(axes[1], [100 * v for v in values], found, label=name, **style)
     axes[1].set(xlabel="asymmetry of LSP steps, %", title="Polarity inversion")
     axes[1].legend(fontsize=8)
-    for k, knob in enumerate(dict.fromkeys(name.split(" ", 1)[1] for name in sweeps)):
+    for k, knob in enumerate(knobs):
         for part, colour in (("lsp", BLUE), ("msp", ORANGE)):
             sweep = sweeps[f"{part} {knob}"]
             with_errors(axes[2 + k], sweep["values"], sweep["accuracy"], color=colour, label=part.upper())
-        axes[2 + k].set(xlabel=knob.replace("_", " "), title="Sweep")
+        axes[2 + k].set(xlabel=sweeps[f"lsp {knob}"]["what"], title=knob.replace("_", " ").capitalize())
         axes[2 + k].legend(fontsize=8)
     run.plot(
-        "accuracy", figure,
+        "accuracy", axes[0].figure,
         "Test accuracy: by epoch, bands of one standard deviation over seeds; and against what the devices do, with "
         "standard errors over paired seeds. Software is the digital network, trained alike.",
     )  # fmt: skip
+    if not sweeps:
+        return
     run.csv(
         "sweeps",
         {

@@ -88,10 +88,14 @@ class Options(TextOptions):
     networks: bool = True
 
 
+def memory() -> cx.Device:
+    """Statistical PCM without white read noise."""
+    return cx.replace(cx.devices.pcm(), read=None)
+
+
 def hardware(cell: Any = None) -> Tile:
     """One crossbar a layer of statistical PCM, ideal converters, GDC; no read noise but the accumulated one."""
-    device = cx.replace(cx.devices.pcm(), read=None)
-    return Tile(1024, 1024, device=device, cell=cx.Pairs() if cell is None else cell)
+    return Tile(1024, 1024, device=memory(), cell=cx.Pairs() if cell is None else cell)
 
 
 def reproduce(options: Options) -> Path:
@@ -183,7 +187,7 @@ def _normalised(analog: Any) -> np.ndarray:
 
 def _searched(key: Array, density: strategies.Density, times: tuple[float, ...]) -> dict[str, Any]:
     """The best strategy over all F, for the times that the network is followed at."""
-    task = strategies.problem(hardware().device, density, times)
+    task = strategies.problem(memory(), density, times)
     scans = scan.scan(named(key, "strategy"), task, FACTORS)
     return scan.as_record(min((s.best for s in scans), key=lambda b: b.loss).strategy)
 

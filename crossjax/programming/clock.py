@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 from crossjax._pytree import replace, spec, static
 from crossjax._random import named, normal
 from crossjax.devices.device import Device, DeviceState
+from crossjax.devices.mixed import Mixed
+from crossjax.devices.noise import FlickerNoise
 
 
 @spec
@@ -40,39 +41,32 @@ class Clock:
     octaves: int = static(default=0)
 
     @classmethod
-    def start(cls, device: Device, target: Array, iterations: int, seconds: Array | float | None) -> Clock:
+    def start(cls, device: Device | Mixed, target: Array, iterations: int, seconds: Array | float | None) -> Clock:
         """Before the first of so many iterations, for devices that are to have ``target`` µS."""
         clock = cls(jnp.zeros_like(target), seconds=seconds)
-        x = jnp.clip(target, device.g_min, device.g_max) / device.g_max
-        if device.flicker is not None:
+        if device.flickers:
             none, moment = clock.age, None if seconds is None else clock.age
-            octaves = device.flicker.octaves(iterations)
-            clock = replace(clock, q=device.flicker.q(x), deviation=none, moment=moment, octaves=octaves)
-        if device.drift is not None and seconds is not None:
-            drift, typical = device.drift, device.drift.typical(x)
-            begin = drift.logarithm(0.0)
-            at = (begin,), (jnp.ones_like(begin),)
-            slope = jax.jvp(lambda age: drift.apply(target, typical, age, device.g_max), *at)[1]
-            clock = replace(clock, slope=slope)
-        return clock
+            octaves, q = FlickerNoise.octaves(iterations), device.flicker_q(device.within(target))
+            clock = replace(clock, q=q, deviation=none, moment=moment, octaves=octaves)
+        return clock if seconds is None else replace(clock, slope=device.drift_slope(target))
 
-    def of_old(self, key: Array, device: Device, passed: Array) -> Clock:
+    def of_old(self, key: Array, device: Device | Mixed, passed: Array) -> Clock:
         """The clock of devices that were written ``passed`` seconds before the first iteration."""
         clock = replace(self, before=passed)
-        if device.flicker is None:
+        if not device.flickers:
             return clock
-        return replace(clock, deviation=device.flicker.growth(passed) * normal(key, passed.shape, passed.dtype))
+        return replace(clock, deviation=device.flicker_growth(passed) * normal(key, passed.shape, passed.dtype))
 
-    def tick(self, key: Array, device: Device, k: Array, reads: Array | float) -> Clock:
+    def tick(self, key: Array, device: Device | Mixed, k: Array, reads: Array | float) -> Clock:
         """At the beginning of iteration ``k``, which takes ``reads`` reads; the same key for every iteration."""
-        clock, flicker = replace(self, age=self.age + 1.0), device.flicker
-        if flicker is None or clock.deviation is None:
+        clock = replace(self, age=self.age + 1.0)
+        if clock.deviation is None:
             return clock
-        deviation, fresh = flicker.advance(named(key, "flicker"), clock.deviation, clock.age, k, clock.octaves)
+        deviation, fresh = FlickerNoise.advance(named(key, "flicker"), clock.deviation, clock.age, k, clock.octaves)
         clock = replace(clock, deviation=deviation)
         if clock.moment is None or clock.seconds is None:
             return clock
-        return replace(clock, moment=flicker.between(clock.seconds, reads) * fresh)
+        return replace(clock, moment=device.flicker_between(clock.seconds, reads, fresh) * fresh)
 
     def pulsed(self, hit: Array) -> Clock:
         """Devices that were ``hit`` start again."""
@@ -80,26 +74,25 @@ class Clock:
         age, before, deviation = begun
         return replace(self, age=age, before=before, deviation=deviation)
 
-    def conductances(self, device: Device, cells: DeviceState) -> Array:
+    def conductances(self, device: Device | Mixed, cells: DeviceState) -> Array:
         """What devices conduct at this moment, µS."""
-        g, drifts = cells.g, self.slope is not None or self.before is not None
-        if device.drift is not None and drifts and cells.nu is not None:
-            g = device.drift.apply(g, cells.nu, device.drift.logarithm(self._seconds()), device.g_max)
+        g = cells.g
+        if self.slope is not None or self.before is not None:
+            g = device.drifted(g, cells.nu, self._seconds())
         if self.q is not None and self.deviation is not None:
             now = self.deviation if self.moment is None else self.deviation + self.moment
             g = jnp.maximum(g * (1.0 + self.q * now), 0.0)
         g = g if cells.stuck is None else jnp.where(cells.stuck.mask, cells.stuck.g, g)
         return lax.optimization_barrier(g)  # computed once, used several times
 
-    def expected_change(self, device: Device, left: Array) -> Array | None:
+    def expected_change(self, device: Device | Mixed, left: Array) -> Array | None:
         """Change in µS that typical drift will bring in the iterations that are left; None for none.
 
         As far as a controller knows: from the targets, from when it pulsed a device, and to first order.
         """
-        if self.slope is None or device.drift is None:
+        if self.slope is None:
             return None
-        now, then = device.drift.logarithm(self._seconds()), device.drift.logarithm(self._seconds(left))
-        return self.slope * (then - now)
+        return self.slope * (device.drift_logarithm(self._seconds(left)) - device.drift_logarithm(self._seconds()))
 
     def _seconds(self, more: Array | float = 0.0) -> Array:
         """Since a device was written, ``more`` iterations from now."""

@@ -143,8 +143,8 @@ class Programmable(Protocol):
         """Standard deviation (r, c) of ``weights`` by 1/f noise, per unit of its deviation; 0 without."""
         ...
 
-    def moment_noise(self, seconds: Array | float | None, reads: Array | float) -> Array | float:
-        """Deviation of 1/f noise that is new in every iteration of so many seconds and reads."""
+    def moment_noise(self, weights: Array, seconds: Array | float | None, reads: Array | float) -> Array | float:
+        """Standard deviation (r, c) of ``weights`` by what is new of 1/f noise after so many seconds and reads."""
         ...
 
     def expected_change(self, left: Array) -> Array | float:

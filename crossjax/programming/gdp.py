@@ -134,15 +134,15 @@ class GDP:
         def table(values: np.ndarray) -> Array:
             return jnp.asarray(np.concatenate([values[:1], values]), weights.dtype)
 
-        moment = core.moment_noise(self.seconds, self.batch) ** 2
+        moment = core.moment_noise(weights, self.seconds, self.batch)
         return _Average(
             table(share / total), table(np.cumsum(share**2) / total**2), table(flicker),
-            core.flicker_noise(weights) ** 2, jnp.asarray(moment, weights.dtype),
+            core.flicker_noise(weights) ** 2, jnp.asarray(moment, weights.dtype) ** 2,
         )  # fmt: skip
 
 
 class _Average(NamedTuple):
-    """A weighted mean of estimates: tables over their number, and the 1/f noise of the weights (r, c)."""
+    """A weighted mean of estimates: tables over their number, and variances of the weights (r, c) by 1/f noise."""
 
     gain: Array
     white: Array
@@ -152,7 +152,7 @@ class _Average(NamedTuple):
 
     def variance(self, standard: Array, count: Array) -> Array:
         """v(n) of the docstring of `GDP`; ``standard`` is the square of one estimate's standard error."""
-        return (standard + self.q2 * self.moment) * self.white[count] + self.q2 * self.flicker[count]
+        return (standard + self.moment) * self.white[count] + self.q2 * self.flicker[count]
 
 
 class _State(NamedTuple):

@@ -104,7 +104,7 @@ class Instrument:
         """See `Programmable.flicker_noise`: Q, relative to the weight."""
         return jnp.asarray(self.flicker, weights.dtype) * jnp.abs(weights)
 
-    def moment_noise(self, seconds: Array | float | None, reads: Array | float) -> float:
+    def moment_noise(self, weights: Array, seconds: Array | float | None, reads: Array | float) -> float:
         """See `Programmable.moment_noise`: unknown, and left out."""
         return 0.0
 

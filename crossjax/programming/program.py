@@ -19,7 +19,7 @@ from crossjax._numerics import at_least_single, relative_error
 from crossjax._pytree import replace, strong
 from crossjax._random import named, split
 from crossjax.circuits.converters import ColumnSpread
-from crossjax.devices.device import Device, DeviceState
+from crossjax.devices.device import DeviceState
 from crossjax.programming.core import Core
 from crossjax.programming.gdp import GDP
 from crossjax.programming.history import History, Sums, merge
@@ -103,7 +103,7 @@ def program(
         check_age(chip, t)
         if w.shape != chip.shape:
             raise ValueError(f"weights must have the chip's shape {chip.shape}, got {w.shape}")
-        Device.believed(chip.cells)
+        _ = chip.cells.believed  # or it is refused
         made, deviation, sums = _write(key, tile, w, strong(method), replace(chip, reference=None), strong(t), count)
         moment = made.time
     history = merge(sums, (0, 1))

@@ -183,7 +183,7 @@ class SimulatedCore:
         """
         device, target = self.tile.written, self.tile.targets(weights)
         old = self.cells if self.begin is not None else device.aim(named(key, "aim"), self.cells, target)
-        goal = target if self.used is None else jnp.where(self.cells_used(), target, device.believed(old))
+        goal = target if self.used is None else jnp.where(self.cells_used(), target, old.believed)
         cells, pulses = sent(key, self.tile, old, goal)
         if self.begin is not None:  # what gets no pulse goes on drifting as it did
             cells = device.aim(named(key, "aim"), cells, target, pulses > 0)
@@ -227,7 +227,7 @@ class SimulatedCore:
 
     def _started(self, key: Array, count: int, seconds: Array | float | None) -> Clock:
         device = self.tile.device
-        clock = Clock.start(device, device.believed(self.cells), count, seconds)
+        clock = Clock.start(device, self.cells.believed, count, seconds)
         if self.begin is None or self.cells.written is None:  # the first write of an old chip has said when
             return clock
         return clock.of_old(key, device, self.begin - self.cells.written)
@@ -244,7 +244,7 @@ class SimulatedCore:
                 end = self.begin + count * (0.0 if clock.seconds is None else clock.seconds)
                 before, hit = 0.0 if cells.written is None else cells.written, clock.age < count
                 cells = replace(cells, written=jnp.where(hit, end - ago, before))
-                cells = self.tile.device.aim(key, cells, self.tile.device.believed(cells), hit)
+                cells = self.tile.device.aim(key, cells, cells.believed, hit)
             elif clock.seconds is not None:
                 cells = replace(cells, written=-ago)  # the first read, t = 0, is now
         return replace(self, clock=None, cells=cells)
@@ -277,7 +277,7 @@ class SimulatedCore:
         """See `Programmable.write_noise`."""
         device, cell = self.tile.device, self.tile.cell
         g = device.conductance(cell.encode(weights))
-        sigma = jnp.where(g > device.g_min, device.write_deviation(g), 0.0)  # the idle half of a pair is not pulsed
+        sigma = jnp.where(device.at_rest(g), 0.0, device.write_deviation(g))  # the idle half of a pair is not pulsed
         return deviation(cell, device.in_spans(sigma))
 
     def rounding(self, weights: Array) -> Array | float:
@@ -290,20 +290,23 @@ class SimulatedCore:
     @property
     def flickers(self) -> bool:
         """See `Programmable.flickers`."""
-        return self.tile.device.flicker is not None
+        return self.tile.device.flickers
 
     def flicker_noise(self, weights: Array) -> Array:
         """See `Programmable.flicker_noise`."""
         device, cell = self.tile.device, self.tile.cell
-        if device.flicker is None:
-            return jnp.zeros_like(weights)
         g = device.conductance(cell.encode(weights))
-        return deviation(cell, device.in_spans(device.flicker.q(g / device.g_max) * g))
+        q = device.flicker_q(g)
+        return jnp.zeros_like(weights) if q is None else deviation(cell, device.in_spans(q * g))
 
-    def moment_noise(self, seconds: Array | float | None, reads: Array | float) -> Array | float:
+    def moment_noise(self, weights: Array, seconds: Array | float | None, reads: Array | float) -> Array | float:
         """See `Programmable.moment_noise`."""
-        flicker = self.tile.device.flicker
-        return 0.0 if flicker is None or seconds is None else flicker.between(seconds, reads)
+        device, cell = self.tile.device, self.tile.cell
+        g = device.conductance(cell.encode(weights))
+        q = device.flicker_q(g)
+        if q is None or seconds is None:
+            return 0.0
+        return deviation(cell, device.in_spans(q * g * device.flicker_between(seconds, reads, g)))
 
     def weights(self) -> Array:
         """See `Programmable.weights`."""

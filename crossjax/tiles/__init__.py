@@ -14,6 +14,7 @@ from crossjax.tiles.writing import build, write
 
 __all__ = [
     "Analog", "BaseCell", "Chip", "Complementary", "Differential", "Digital", "Grid", "Injection", "Pairs", "Reading",
-    "SharedReference", "Strategy", "Subtraction", "Tile", "UnitCell", "adc_inputs", "bit_slices", "build", "calibrate_ranges", "mvm", "read", "remember",
+    "SharedReference", "Strategy", "Subtraction", "Tile", "UnitCell", "adc_inputs", "bit_slices", "build",
+    "calibrate_ranges", "mvm", "read", "remember",
     "typical_ranges", "weights_at", "with_thresholds", "write",
 ]  # fmt: skip

@@ -154,7 +154,7 @@ def ideal_reading(key: Array, tile: Tile, weights: Array, injections: Sequence[I
     extra = sum(variances[1:], variances[0]) if variances else None
     device, order = tile.device, (0, 2, 1, 3)  # (down, across, r, c) → (down, r, across, c)
     extra = None if extra is None else extra.transpose(order)[:, :, None]
-    if tile.subtraction.exact and device.read is None and tile.wires is None and tile.states is None:
+    if tile.subtraction.exact and not device.reads_noisily and tile.wires is None and tile.states is None:
         return Reading(w.transpose(order)[:, :, None], extra, scale, None, shape)
     lines, variance = line_conductances(tile, tile.targets(w), shape)
     if extra is not None:

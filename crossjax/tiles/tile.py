@@ -20,6 +20,7 @@ from crossjax.circuits.converters import ADC, DAC, ColumnSpread
 from crossjax.circuits.noise import OutputNoise
 from crossjax.circuits.wires import Interconnect
 from crossjax.devices.device import Device, DeviceState
+from crossjax.devices.mixed import Mixed
 from crossjax.tiles.cells import Pairs, UnitCell
 from crossjax.tiles.grid import Grid
 from crossjax.tiles.subtraction import SUBTRACTIONS, Subtraction
@@ -31,7 +32,7 @@ class Tile:
 
     Attributes:
         rows, cols: size; larger matrices are cut into a grid of tiles, smaller ones use part of one.
-        device: the memory device.
+        device: the memory device; `Mixed` for several kinds in a cell.
         cell: how a weight is made of devices.
         dac, adc: converters; None for ideal ones.
         noise: standard deviation of the output noise of one MVM, in full inputs on full weights, before the ADC; or a
@@ -50,7 +51,7 @@ class Tile:
 
     rows: int = static(default=256)
     cols: int = static(default=256)
-    device: Device = Device()
+    device: Device | Mixed = Device()
     cell: UnitCell = Pairs()
     dac: DAC | None = None
     adc: ADC | None = None
@@ -74,7 +75,12 @@ class Tile:
         check_choice(self, "scaling", ("tile", "column"))
         check_choice(self, "compensation", (None, "tile", "column"))
         check_choice(self, "reference", ("first", "ideal"))
-        if isinstance(self.device, Device) and self.device.states is not None:
+        if isinstance(self.device, Mixed) and self.cell.devices % len(self.device.parts):
+            raise ValueError(
+                f"Tile.device mixes {len(self.device.parts)} kinds, and a cell of {self.cell.devices} devices cannot "
+                "be shared equally among them: repeat parts, or take another cell"
+            )
+        if isinstance(self.device, Device | Mixed) and self.device.states is not None:
             levels = self.cell.levels or 2
             if (self.device.states - 1) % (levels - 1):
                 raise ValueError(
@@ -94,8 +100,9 @@ class Tile:
     @property
     def hardware(self) -> tuple[str, ...]:
         """What no chip of this tile can change about itself, in words."""
-        parts = ("cell", self.cell), ("drift", self.device.drift), ("1/f noise", self.device.flicker), ("ADC", self.adc)
-        kinds = [f"{name} {'none' if part is None else type(part).__name__}" for name, part in parts]
+        drift, flicker = self.device.kinds
+        adc = "none" if self.adc is None else type(self.adc).__name__
+        kinds = f"cell {type(self.cell).__name__}", f"drift {drift}", f"1/f noise {flicker}", f"ADC {adc}"
         reference = "drift compensation" if self.compensated else "no drift compensation"
         return (
             *kinds,
@@ -107,7 +114,7 @@ class Tile:
     @property
     def compensated(self) -> bool:
         """Whether drift is compensated, because there is something to compensate."""
-        return self.compensation is not None and (self.device.drift is not None or self.device.flicker is not None)
+        return self.compensation is not None and self.device.ages
 
     def grid(self, shape: tuple[int, int]) -> Grid:
         """How a matrix of this shape lies on tiles."""
@@ -119,9 +126,9 @@ class Tile:
         return self.cell.levels if self.device.states is None else self.device.states
 
     @property
-    def written(self) -> Device:
+    def written(self) -> Device | Mixed:
         """The device as it is written, with `states`."""
-        return self.device if self.states == self.device.states else replace(self.device, states=self.states)
+        return self.device if self.states == self.device.states else self.device.with_states(self.states)
 
     def targets(self, w: Array) -> Array:
         """Target conductances (devices, …, r, c'), µS, of normalised weights (…, r, c): states, where there are few.
@@ -135,7 +142,7 @@ class Tile:
         """Physical devices that a matrix of this shape uses."""
         grid = self.grid(shape)
         per_row = grid.cols + grid.across * self.cell.extra_columns
-        return grid.rows * per_row * self.cell.devices * self.device.parallel
+        return grid.rows * per_row * self.device.physical(self.cell.devices)
 
 
 @spec

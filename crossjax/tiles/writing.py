@@ -22,8 +22,7 @@ from crossjax._checks import as_array, ensure, ensure_range, is_finite, is_trace
 from crossjax._kinds import door
 from crossjax._pytree import replace, strong
 from crossjax._random import named, split
-from crossjax.devices.device import Device, DeviceState
-from crossjax.devices.noise import ByPulses
+from crossjax.devices.device import DeviceState
 from crossjax.tiles.tile import Chip, Tile, blank, check_age, check_chip
 
 
@@ -155,7 +154,7 @@ def _targeted(
 
 def pulsed(key: Array, tile: Tile, cells: DeviceState, change: Array) -> tuple[DeviceState, Array]:
     """The devices after write pulses for wanted changes of normalised weights (…, r, c), and their numbers."""
-    believed, device = Device.believed(cells), tile.written
+    believed, device = cells.believed, tile.written
     now = device.place(believed)
     then = tile.cell.correct(now, change)
     return sent(key, tile, cells, jnp.where(then == now, believed, device.conductance(then)))
@@ -164,7 +163,7 @@ def pulsed(key: Array, tile: Tile, cells: DeviceState, change: Array) -> tuple[D
 def sent(key: Array, tile: Tile, cells: DeviceState, target: Array) -> tuple[DeviceState, Array]:
     """The devices after pulses towards ``target`` µS from what is believed; a target of g_min is a full RESET."""
     device = tile.written
-    cells, pulses = device.pulse(key, cells, target - Device.believed(cells), off=target <= device.g_min)
+    cells, pulses = device.pulse(key, cells, target - cells.believed, off=device.at_rest(target))
     return _slipped(key, tile, cells, pulses > 0), pulses
 
 
@@ -182,9 +181,9 @@ def programmed(
     """
     device, cell, target = tile.written, tile.cell, tile.targets(weights)
     hit = jnp.ones(target.shape, bool) if where is None else _on_devices(tile, where, target.shape)
-    if isinstance(device.programming, ByPulses):
+    if device.by_pulses:
         cells = device.aim(named(key, "aim"), cells, target, hit)
-        return sent(key, tile, cells, jnp.where(hit, target, Device.believed(cells)))
+        return sent(key, tile, cells, jnp.where(hit, target, cells.believed))
     if cell.turns > 1:
         target = device.conductance(cell.turn(0, weights, device.place(target))[0])
     now = device.program(named(key, "program"), cells, target)
