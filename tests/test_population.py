@@ -1,6 +1,7 @@
-"""Populations on several devices: eight of a CPU, in a process of their own."""
+"""Populations on several devices: eight of a CPU, in a process of their own; and on those of two processes."""
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -72,3 +73,57 @@ kept = cx.nn.evaluate(key, there, power, chips=16, times=[0.0, 60.0])
 assert kept.devices() == {jax.devices()[3]}
 np.testing.assert_allclose(found, kept, rtol=1e-5)
 """)
+
+
+SHARED = """
+import sys, jax
+jax.distributed.initialize(sys.argv[1], num_processes=2, process_id=int(sys.argv[2]))
+import jax.numpy as jnp, numpy as np, crossjax as cx
+from flax import nnx
+from jax.experimental.multihost_utils import process_allgather
+from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+assert len(jax.devices()) == 2 and len(jax.local_devices()) == 1
+key, tile = jax.random.key(0), cx.Tile(16, 16, cx.devices.noisy(sigma=0.5), noise=0.01)
+weights = jax.random.normal(jax.random.key(1), (12, 6)) / 3
+calls = []
+def count(value):
+    jax.debug.callback(lambda v: calls.append(v), value)
+    return value
+
+keys, where = jax.random.split(key, 6), NamedSharding(Mesh(np.asarray(jax.devices()), ("chips",)), P("chips"))
+error = lambda k: count(cx.mvm_error(k, tile, cx.program(k, tile, weights)[0], weights))
+found = cx.stream(error, jax.make_array_from_callback(keys.shape, where, lambda i: keys[i]))
+jax.effects_barrier()
+assert found.sharding.is_equivalent_to(where, 1) and len(calls) == 3, len(calls)
+np.testing.assert_allclose(process_allgather(found, tiled=True), cx.stream(error, keys), rtol=1e-5)
+
+net = cx.nn.to_analog(nnx.Linear(12, 6, rngs=nnx.Rngs(0)), tile, report=None)
+net.eval()
+x, calls[:] = jax.random.normal(key, (4, 12)), []
+power = lambda now: count(jnp.mean(now(x) ** 2))
+found = cx.nn.evaluate(key, net, power, chips=4, times=[0.0, 60.0], devices=jax.devices())
+jax.effects_barrier()
+assert found.addressable_shards[0].data.shape == (2, 2) and len(calls) == 4, len(calls)
+alone = cx.nn.evaluate(key, net, power, chips=4, times=[0.0, 60.0])
+assert alone.is_fully_addressable
+np.testing.assert_allclose(process_allgather(found, tiled=True), alone, rtol=1e-5)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_share_chips():
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    flags = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+    both = [
+        subprocess.Popen([sys.executable, "-c", SHARED, address, str(n)], env=flags, stderr=subprocess.PIPE, text=True)
+        for n in range(2)
+    ]
+    try:
+        for process in both:
+            said = process.communicate(timeout=120)[1]
+            assert process.returncode == 0, said[-3000:]
+    finally:
+        for process in both:
+            process.kill()

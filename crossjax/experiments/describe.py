@@ -56,8 +56,10 @@ def write(run: report.Run, sheet: Datasheet, found: object) -> Path:
     )  # fmt: skip
     run.csv("datasheet", {k: [getattr(line, k) for line in sheet.lines] for k in ("name", "value", "meaning")})
     device = found.device if isinstance(found, cx.Tile) else found
-    if isinstance(device, cx.Device):
-        axes = plot.device(device)
-        run.plot("device", axes[0].figure, DEVICE)
+    kinds = device.parts if isinstance(device, cx.devices.Mixed) else (device,)
+    for k, kind in enumerate(kinds, 1):
+        if isinstance(kind, cx.Device):
+            name = "device" if len(kinds) == 1 else f"device_{k}"
+            run.plot(name, plot.device(kind)[0].figure, DEVICE)
     hardware_files.save_hardware(run.results / "hardware.toml", found)
     return run.finish([report.figure("fields", len(sheet.lines))], sheet.text.replace("{", "{{").replace("}", "}}"))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from crossjax._checks import KindError, shown
 from crossjax.devices.device import Device
 from crossjax.plot import style
 
@@ -25,7 +26,7 @@ def device(device: Device, *, axes: Any = None, key: Any = None) -> list[Any]:
     """Programming error, drift, noise, ageing and the response to pulses of a device, with samples.
 
     Args:
-        device: the device.
+        device: the device; of a `Mixed` one of its parts.
         axes: five axes to draw on; default: a new figure.
         key: of the samples; default `jax.random.key(0)`.
 
@@ -33,8 +34,11 @@ def device(device: Device, *, axes: Any = None, key: Any = None) -> list[Any]:
         The axes.
 
     Raises:
+        TypeError: for something that is no device.
         ValueError: for another number of axes.
     """
+    if not isinstance(device, Device):
+        raise KindError(f"plot.device draws a Device (of a Mixed one of its parts), got {shown(device)}")
     drawn = style.given(axes, 5)
     key = jax.random.key(0) if key is None else key
     targets = jnp.linspace(device.g_min, device.g_max, 21)
