@@ -50,8 +50,7 @@ def on_files(files, config):
         made |= {f"notebooks/{name}": data for name, data in images.items()}
     made |= {f"pictures/{name}": data for name, data in pictures().items()}
     made["pictures/quickstart.png"] = (ROOT / "notebooks" / "quickstart.png").read_bytes()
-    for path in RESULTS.glob("*/*.png"):
-        made[f"results/{path.parent.name}/{path.name}"] = path.read_bytes()
+    made |= {f"results/{path.relative_to(RESULTS)}": path.read_bytes() for path in RESULTS.rglob("*.png")}
     for name, content in made.items():
         files.append(File.generated(config, name, content=content))
     return files
