@@ -248,16 +248,20 @@ def programming_table():
 
 
 def bench_table():
-    found = read("core.json")
-    return table(["work", "times its floor"], [[f["name"], f"{f['ours']:.2f}"] for f in found["figures"]])
+    rows = [
+        [r["work"], f"{r['floor_ms']:.1f}", f"{r['draws_ms']:.1f}", f"{r['ours_ms']:.1f}", f"{r['ratio']:.2f}×",
+         f"{r['ratio_to_both']:.2f}×"]
+        for r in read("core.json")["rows"]
+    ]  # fmt: skip
+    return table(["work", "products, ms", "draws, ms", "crossjax, ms", "times its products", "times both"], rows)
 
 
 def peer_table():
-    found, rows = read("core.json")["peers"], []
-    work = ("forward 512", "forward 1024", "population", "gdp")
-    for name, times in found.items():
-        rows.append([name, *(f"{times[w]:.1f}" if w in times else "" for w in work)])
-    return table(["peer, ms", *work], rows)
+    rows = [
+        [peer, work, f"{t['ms']:.1f}", f"{t['product_ms']:.2f}", f"{t['ms'] / t['product_ms']:.1f}×"]
+        for peer, works in read("core.json")["peers"].items() for work, t in works.items() if t["ms"] is not None
+    ]  # fmt: skip
+    return table(["peer", "work", "ms", "its own plain products, ms", "times its products"], rows)
 
 
 def network_table():

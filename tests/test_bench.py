@@ -47,7 +47,7 @@ def install(tmp_path, monkeypatch):
     forget()
     (tmp_path / "site").mkdir()
     monkeypatch.syspath_prepend(tmp_path / "site")
-    row = bench.Row("work", "floor", 2.0, 3.0, 0.1, 1.0, "")
+    row = bench.Row("work", "floor", 2.0, 1.0, 3.0, 0.1, 1.0, "")
     for name in ("forward", "population", "gdp"):
         monkeypatch.setattr(bench, name, lambda *_, **__: row)
     monkeypatch.setattr(bench.report, "console", Console(width=200))
