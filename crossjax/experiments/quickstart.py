@@ -203,53 +203,8 @@ def write(
     layer: tuple[cx.Tile, Array],
 ) -> Path:  # fmt: skip
     """Table, CSV, plots, result.json and report.html; ``layer``: tile and weights of `LAYER`."""
-    times, weights, chips = list(TIMES), SIZES[LAYER] * SIZES[LAYER + 1], len(perfect)
-    run.table(
-        f"A {SIZES[LAYER]} × {SIZES[LAYER + 1]} layer on {chips} HERMES chips, at times after the first read",
-        ["method", "MVM error at 25 s", "weight error", "pulses a weight", "MVMs", "reads a weight", "s a network",
-         "accuracy at 25 s", "at 1 y"],
-        [
-            [
-                plot.LABELS[name], report.mean_sd(np.array(r["mvm_error"])[:, 0]), report.mean_sd(r["weight_error"]),
-                f"{np.mean(r['pulses']) / weights:.1f}", f"{np.mean(r['mvms']):,.0f}",
-                f"{np.mean(r['reads']) / weights:.0f}", f"{r['seconds']:.2f}",
-                *(report.mean_sd(100 * np.array(r["accuracy"])[:, k], 1) + " %" for k in (0, -1)),
-            ]
-            for name, r in results.items()
-        ]
-        + [["perfect weights, equal gains", report.mean_sd(perfect), "0", "", "", "", "", "", ""]]
-        + [["digital network", "0", "0", "", "", "", "", f"{100 * digital:.1f} %", f"{100 * digital:.1f} %"]],
-    )  # fmt: skip
-    curves = {
-        f"{name}_{what}": np.asarray(r[what]).T
-        for name, r in results.items()
-        for what in ("accuracy", "accuracy_none", "mvm_error", "mvm_error_none")
-    }
-    run.csv("over_time", {"seconds": times, **report.columns(curves)})
-    depth = max(np.shape(r["history"])[1] for r in results.values())
-    run.csv(
-        "programming",
-        {"iteration": range(1, depth + 1)}
-        | report.columns({n: _pad(np.asarray(r["history"]).T, depth) for n, r in results.items()}),
-    )
-    figure, axes = plot.new(3)
-    plot.programming({name: r["history"] for name, r in results.items()}, axes=axes[0])
-    axes[0].set(ylabel="weight error")
-    curves = {plot.LABELS[n]: np.array(r["mvm_error"]) for n, r in results.items()}
-    curves["GDP, no compensation"] = np.array(results["gdp"]["mvm_error_none"])
-    plot.over_time(times, curves, "MVM error", "Drift, with compensation", axes=axes[1])
-    curves = {plot.LABELS[n]: 100 * np.array(r["accuracy"]) for n, r in results.items()}
-    curves["GDP, no compensation"] = 100 * np.array(results["gdp"]["accuracy_none"])
-    plot.over_time(times, curves, "accuracy (%)", "A network on the chips", axes=axes[2])
-    axes[2].axhline(100 * digital, color="k", lw=0.8, ls=":")
-    axes[2].text(times[0], 100 * digital, "digital", va="bottom", fontsize=8)
-    run.plot(
-        "quickstart", figure,
-        f"Left: true error of the {SIZES[LAYER]} × {SIZES[LAYER + 1]} layer's weights by iteration of each method (one "
-        "shot: one write). Middle: MVM error of that layer over time, for the test images that reach it. Right: "
-        "accuracy of the whole network on 500 test images, dotted the digital network. Bands: one standard deviation "
-        "over chips; dashed: without drift compensation.",
-    )  # fmt: skip
+    _tables(run, results, perfect, digital)
+    _plots(run, results, digital)
     tile, w = layer
     axes = plot.chip(tile, cx.load(run.results / "chip-gdp.safetensors", tile=tile), w, TIMES[0])
     run.plot("chip", axes[0].figure, f"{CHIP} The first chip, programmed by GDP, {TIMES[0]:g} s after the first read.")
@@ -273,13 +228,66 @@ def write(
             report.figure("accuracy_25s_gdp", float(np.mean(np.array(gdp["accuracy"])[:, 0]))),
         ],
         f"A network of 256 × 256 hidden weights that labels {{accuracy_digital:.1%}} of 500 digits rightly was "
-        f"programmed onto {chips} simulated HERMES cores by {len(results)} methods, and read for a year. Its middle "
-        f"layer ends with an MVM error of "
+        f"programmed onto {len(perfect)} simulated HERMES cores by {len(results)} methods, and read for a year. "
+        "Its middle layer ends with an MVM error of "
         "{mvm_error_gdp:.3f} by GDP, {mvm_error_iterative:.3f} by program-and-verify and {mvm_error_one_shot:.3f} by "
         "one write, where perfect weights leave {mvm_error_perfect_weights:.3f}; programmed by GDP the network has "
         "{accuracy_25s_gdp:.1%} at first, {accuracy_1y_gdc:.1%} after a year with drift compensation, "
         "{accuracy_1y_none:.1%} without.",
     )
+
+
+def _tables(run: report.Run, results: dict[str, dict[str, Any]], perfect: np.ndarray, digital: float) -> None:
+    weights, chips = SIZES[LAYER] * SIZES[LAYER + 1], len(perfect)
+    run.table(
+        f"A {SIZES[LAYER]} × {SIZES[LAYER + 1]} layer on {chips} HERMES chips, at times after the first read",
+        ["method", "MVM error at 25 s", "weight error", "pulses a weight", "MVMs", "reads a weight", "s a network",
+         "accuracy at 25 s", "at 1 y"],
+        [
+            [
+                plot.LABELS[name], report.mean_sd(np.array(r["mvm_error"])[:, 0]), report.mean_sd(r["weight_error"]),
+                f"{np.mean(r['pulses']) / weights:.1f}", f"{np.mean(r['mvms']):,.0f}",
+                f"{np.mean(r['reads']) / weights:.0f}", f"{r['seconds']:.2f}",
+                *(report.mean_sd(100 * np.array(r["accuracy"])[:, k], 1) + " %" for k in (0, -1)),
+            ]
+            for name, r in results.items()
+        ]
+        + [["perfect weights, equal gains", report.mean_sd(perfect), "0", "", "", "", "", "", ""]]
+        + [["digital network", "0", "0", "", "", "", "", f"{100 * digital:.1f} %", f"{100 * digital:.1f} %"]],
+    )  # fmt: skip
+    curves = {
+        f"{name}_{what}": np.asarray(r[what]).T
+        for name, r in results.items()
+        for what in ("accuracy", "accuracy_none", "mvm_error", "mvm_error_none")
+    }
+    run.csv("over_time", {"seconds": list(TIMES), **report.columns(curves)})
+    depth = max(np.shape(r["history"])[1] for r in results.values())
+    run.csv(
+        "programming",
+        {"iteration": range(1, depth + 1)}
+        | report.columns({n: _pad(np.asarray(r["history"]).T, depth) for n, r in results.items()}),
+    )
+
+
+def _plots(run: report.Run, results: dict[str, dict[str, Any]], digital: float) -> None:
+    times, (figure, axes) = list(TIMES), plot.new(3)
+    plot.programming({name: r["history"] for name, r in results.items()}, axes=axes[0])
+    axes[0].set(ylabel="weight error")
+    curves = {plot.LABELS[n]: np.array(r["mvm_error"]) for n, r in results.items()}
+    curves["GDP, no compensation"] = np.array(results["gdp"]["mvm_error_none"])
+    plot.over_time(times, curves, "MVM error", "Drift, with compensation", axes=axes[1])
+    curves = {plot.LABELS[n]: 100 * np.array(r["accuracy"]) for n, r in results.items()}
+    curves["GDP, no compensation"] = 100 * np.array(results["gdp"]["accuracy_none"])
+    plot.over_time(times, curves, "accuracy (%)", "A network on the chips", axes=axes[2])
+    axes[2].axhline(100 * digital, color="k", lw=0.8, ls=":")
+    axes[2].text(times[0], 100 * digital, "digital", va="bottom", fontsize=8)
+    run.plot(
+        "quickstart", figure,
+        f"Left: true error of the {SIZES[LAYER]} × {SIZES[LAYER + 1]} layer's weights by iteration of each method (one "
+        "shot: one write). Middle: MVM error of that layer over time, for the test images that reach it. Right: "
+        "accuracy of the whole network on 500 test images, dotted the digital network. Bands: one standard deviation "
+        "over chips; dashed: without drift compensation.",
+    )  # fmt: skip
 
 
 def _pad(rows: np.ndarray, length: int) -> list[Any]:

@@ -40,6 +40,25 @@ def cristiano(
     size: Any,
 ) -> None:
     """Everything of cristiano2018."""
+    _cristiano_tables(run, references, asymmetry, sweeps, size)
+    if tuned:
+        run.table("Closed-loop tuning of the MSP: accuracy, %", ["", "test"], [[n, pm(a)] for n, a in tuned.items()])
+    _cristiano_figure(run, references, asymmetry, sweeps)
+    if sweeps:
+        each = [mean_se(np.asarray(a)) for s in sweeps.values() for a in s["accuracy"]]
+        run.csv(
+            "sweeps",
+            {
+                "part and knob": [n for n, s in sweeps.items() for _ in s["values"]],
+                "value": [v for s in sweeps.values() for v in s["values"]],
+                "accuracy": [mean for mean, _ in each], "standard error": [error for _, error in each],
+            },
+        )  # fmt: skip
+
+
+def _cristiano_tables(
+    run: report.Run, references: Mapping[str, Any], asymmetry: Mapping[str, Any], sweeps: Mapping[str, Any], size: Any
+) -> None:
     software = np.asarray(references["software"]["test"])[:, -1]
     rows = []
     for name, found in references.items():
@@ -70,9 +89,12 @@ def cristiano(
                 for name, s in sweeps.items()
             ],
         )  # fmt: skip
-    if tuned:
-        run.table("Closed-loop tuning of the MSP: accuracy, %", ["", "test"], [[n, pm(a)] for n, a in tuned.items()])
-    knobs = list(dict.fromkeys(name.split(" ", 1)[1] for name in sweeps))
+
+
+def _cristiano_figure(
+    run: report.Run, references: Mapping[str, Any], asymmetry: Mapping[str, Any], sweeps: Mapping[str, Any]
+) -> None:
+    values, knobs = asymmetry["values"], list(dict.fromkeys(name.split(" ", 1)[1] for name in sweeps))
     axes = given(None, 2 + len(knobs))
     for (name, found), colour in zip(references.items(), (GREY, BLUE, ORANGE, GREEN), strict=True):
         runs = np.asarray(found["test"])
@@ -96,17 +118,6 @@ def cristiano(
         "Test accuracy: by epoch, bands of one standard deviation over seeds; and against what the devices do, with "
         "standard errors over paired seeds. Software is the digital network, trained alike.",
     )  # fmt: skip
-    if not sweeps:
-        return
-    run.csv(
-        "sweeps",
-        {
-            "part and knob": [n for n, s in sweeps.items() for _ in s["values"]],
-            "value": [v for s in sweeps.values() for v in s["values"]],
-            "accuracy": [mean_se(np.asarray(a))[0] for s in sweeps.values() for a in s["accuracy"]],
-            "standard error": [mean_se(np.asarray(a))[1] for s in sweeps.values() for a in s["accuracy"]],
-        },
-    )
 
 
 def sweep_of(

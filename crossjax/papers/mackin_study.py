@@ -190,6 +190,11 @@ def record(studied: Mapping[str, Any]) -> dict[str, Any]:
 
 def write(run: report.Run, studied: Mapping[str, Any]) -> None:
     """Tables, CSV and figure."""
+    _tables(run, studied)
+    _figure(run, studied)
+
+
+def _tables(run: report.Run, studied: Mapping[str, Any]) -> None:
     for clip, rows in studied["table"].items():
         run.table(
             f"Rms weight error, Gaussian weights clipped at {clip:g} sigma, % (computed beforehand in brackets)",
@@ -232,6 +237,10 @@ def write(run: report.Run, studied: Mapping[str, Any]) -> None:
         {"search": [n for n, r in runs.items() for _ in r["trace"]]}
         | {c: [row[k] for r in runs.values() for row in r["trace"]] for k, c in enumerate(("seconds", "loss"))},
     )
+
+
+def _figure(run: report.Run, studied: Mapping[str, Any]) -> None:
+    over, runs = studied["over_time"], studied["searches"]["runs"]
     figure, axes = plot.new(3)
     best = studied["table"][2.0][str(best_factor(studied["table"][2.0]))]
     plot.strategy(scan.from_record(best["strategy"]), axes=axes[0])

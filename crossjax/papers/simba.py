@@ -306,27 +306,7 @@ def write(
     cost: Mapping[str, float],
 ) -> Path:
     """Tables, CSV, plots, result.json."""
-    data = "MNIST" if size.network == "mlp" else "CIFAR-10"
-    run.table(
-        f"Binary network on {data}, {size.images:,} images, accuracy in %",
-        list(digital),
-        [[f"{v:.2f}" for v in digital.values()]],
-    )
-    for effect, s in sweeps.items():
-        unit = "standard deviation in products" if effect == "comparator noise" else "probability"
-        run.table(
-            f"{effect} ({unit}): accuracy in %, {size.chips} chips (± SD)",
-            ["", *(f"{v:g}" for v in s["values"])],
-            [
-                [name, *(report.mean_sd(a, 2) for a in s[kind])]
-                for name, kind in (("as programmed", "plain"), ("after AdaBS", "adabs"))
-            ],
-        )
-    run.table(
-        "Layers on tiles of fewer rows: accuracy in %, by a majority of comparators (partial sums are exact)",
-        [f"{r} rows, up to {t} tiles" for r, t in zip(majority["rows"], majority["tiles"], strict=True)],
-        [[f"{a:.2f}" for a in majority["accuracy"]]],
-    )
+    _tables(run, size, digital, sweeps, majority)
     vgg = products(BinaryVGG(rngs=nnx.Rngs(0)), jnp.zeros((1, 32, 32, 3)))
     run.table(
         f"One inference, counted; ours at {READ:g} pJ a product, {SENSE:g} pJ a comparison (not the paper's numbers)",
@@ -381,4 +361,30 @@ def write(
         majority=dict(majority),
         costs=dict(cost),
         recovered_at=point,
+    )
+
+
+def _tables(
+    run: report.Run, size: Preset, digital: Mapping[str, float], sweeps: Mapping[str, Any], majority: Mapping[str, Any]
+) -> None:
+    data = "MNIST" if size.network == "mlp" else "CIFAR-10"
+    run.table(
+        f"Binary network on {data}, {size.images:,} images, accuracy in %",
+        list(digital),
+        [[f"{v:.2f}" for v in digital.values()]],
+    )
+    for effect, s in sweeps.items():
+        unit = "standard deviation in products" if effect == "comparator noise" else "probability"
+        run.table(
+            f"{effect} ({unit}): accuracy in %, {size.chips} chips (± SD)",
+            ["", *(f"{v:g}" for v in s["values"])],
+            [
+                [name, *(report.mean_sd(a, 2) for a in s[kind])]
+                for name, kind in (("as programmed", "plain"), ("after AdaBS", "adabs"))
+            ],
+        )
+    run.table(
+        "Layers on tiles of fewer rows: accuracy in %, by a majority of comparators (partial sums are exact)",
+        [f"{r} rows, up to {t} tiles" for r, t in zip(majority["rows"], majority["tiles"], strict=True)],
+        [[f"{a:.2f}" for a in majority["accuracy"]]],
     )
