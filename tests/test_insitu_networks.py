@@ -75,6 +75,78 @@ def test_fine_linear_devices_learn_exactly_what_a_digital_network_learns():
         np.testing.assert_allclose(chip.layers[layer].bias[...], wanted["bias"][...], atol=1e-6)
 
 
+class Rows(nnx.Module):
+    """Images read row by row."""
+
+    def __init__(self, rngs):
+        self.lstm = cx.nn.language.LSTM(8, 12, rngs=rngs)
+        self.out = nnx.Linear(12, 10, rngs=rngs)
+
+    def __call__(self, x):
+        blank = jnp.zeros((x.shape[0], 12))
+        return self.out(self.lstm(x, (blank, blank))[0][:, -1])
+
+
+def test_a_recurrence_learns_exactly_what_a_digital_one_learns():
+    x, y = small()
+    x, net = x.reshape(-1, 8, 8), Rows(nnx.Rngs(0))
+    fine = insitu.PulsedSGD(insitu.Single(pulsed.Pulsed(step=1e-5)), insitu.Expected())
+    shape = jax.ShapeDtypeStruct((2, 8, 8), jnp.float32)
+    analog = cx.nn.to_analog(net, cx.nn.Learning(fine), example=shape, report=None)
+    chip = cx.nn.read(KEY, cx.nn.program(KEY, analog, ranges="keep", report=None)[0])
+    step, params = training.InSitu(0.5, 2), nnx.state(net, nnx.Param)
+    (_, state), (graph, _, rest) = step.init(chip), nnx.split(net, nnx.Param, ...)
+    for k in range(3):
+        one = jnp.asarray(x[2 * k : 2 * k + 2]), jnp.asarray(y[2 * k : 2 * k + 2])
+        state, *_ = step.learn(KEY, chip, state, *one, jnp.asarray(2 * k))
+        slope = jax.grad(lambda p, one=one: training.cross_entropy(nnx.merge(graph, p, rest, copy=True), *one)[0])
+        params = jax.tree.map(lambda p, g: p - 0.5 * g, params, slope(params))
+    names = [name for name, _ in cx.nn.learning.learners(chip)]
+    assert names == ["lstm.gates", "out"]
+    kernels = params["lstm"]["gates"]["kernel"][...], params["out"]["kernel"][...]
+    for wanted, before, (_, op) in zip(
+        kernels, (net.lstm.gates.kernel, net.out.kernel), cx.nn.learning.learners(chip), strict=True
+    ):
+        found = op.reading.get_value()
+        assert jnp.abs(wanted - before[...]).max() > 1e-3
+        np.testing.assert_allclose(found.w[0] * found.scale[0], wanted, atol=2e-6)
+
+
+def test_a_recurrence_learns_by_pulse_trains_on_the_chip():
+    x, y = small()
+    device = pulsed.Pulsed(step=0.002, noise=0.3, step_spread=0.3)
+    found = training.fit_in_situ(
+        KEY, Rows(nnx.Rngs(0)), (x.reshape(-1, 8, 8)[:600], y[:600]), insitu.PulsedSGD(insitu.Single(device)), rate=0.2,
+        minibatch=2, batch=100, epochs=6, progress=False,
+    )  # fmt: skip
+    assert found.loss[-6:].mean() < 0.6 * found.loss[0]
+
+
+def test_a_step_that_is_left_out_or_taken_twice_is_no_update():
+    class Strange(Rows):
+        def __init__(self, rngs, steps):
+            super().__init__(rngs)
+            self.steps = steps
+
+        def __call__(self, x):
+            h = jnp.zeros((x.shape[0], 40))
+            for n, step in enumerate(self.steps):
+                h = jnp.tanh(cx.nn.at_step(self.lstm.gates, step)(jnp.concatenate([x[:, n], h[:, :12]], axis=1)))
+            return self.out(h[:, :12])
+
+    x, y = small()
+    data = x.reshape(-1, 8, 8)[:8], y[:8]
+    for steps, good in (((0, 1), True), ((0, 0), False), ((1, 2), False)):
+        run = lambda steps=steps: training.fit_in_situ(  # noqa: E731
+            KEY, Strange(nnx.Rngs(0), steps), data, insitu.PulsedSGD(), rate=0.1, epochs=2, progress=False
+        )
+        if good:
+            assert np.isfinite(run().loss).all()
+        else:
+            with pytest.raises(FloatingPointError):
+                run()
+
+
 def test_a_run_on_the_chip_resumes(tmp_path):
     x, y = small()
     net, scheme = cx.nn.models.MLP((64, 8, 10), rngs=nnx.Rngs(0)), insitu.Significance(every=50)

@@ -23,10 +23,26 @@ from crossjax.tiles.tile import Reading, Tile
 
 
 class Tape(NamedTuple):
-    """What a call put on the rows (…, rows) and got back on the columns (…, cols); zeros to differentiate by."""
+    """What a call put on the rows (…, rows) and got back on the columns (…, cols); zeros to differentiate by.
+
+    Of a layer that is called several times every field has one more axis in front, the calls. ``calls`` counts them, so
+    that two that were written over each other do not pass for one.
+    """
 
     x: Array
     d: Array
+    calls: Array | float = 0.0
+
+    @property
+    def whole(self) -> Array:
+        """Whether every call was written once."""
+        return jnp.all(jnp.asarray(self.calls) == 1)
+
+    def by_example(self) -> Tape:
+        """Examples first, calls behind them: they add up like the positions of a convolution."""
+        if jnp.ndim(self.calls) == 0:
+            return self
+        return Tape(jnp.moveaxis(self.x, 0, 1), jnp.moveaxis(self.d, 0, 1), self.calls)
 
 
 @spec
@@ -86,15 +102,15 @@ def product(key: Array, sides: Sides, w: Array, scale: Array, tape: Tape, x: Arr
 
 
 def _forward(key: Array, sides: Sides, w: Array, scale: Array, tape: Tape, x: Array) -> tuple[Array, Any]:
-    return product(key, sides, w, scale, tape, x), (key, sides, w, scale, x)
+    return product(key, sides, w, scale, tape, x), (key, sides, w, scale, x, tape.calls)
 
 
 def _backward(kept: Any, d: Array) -> tuple[Any, ...]:
-    key, sides, w, scale, x = kept
+    key, sides, w, scale, x, calls = kept
     back = sides.back
     along = multiply(named(key, "backward"), back, conducting(back, w.T, scale), d)
     none = jax.tree.map(_no_tangent, (key, sides, w, scale))
-    return *none, Tape(x, d), along.astype(x.dtype)
+    return *none, Tape(x, d, jnp.ones_like(jnp.asarray(calls))), along.astype(x.dtype)
 
 
 def _no_tangent(a: Any) -> Any:

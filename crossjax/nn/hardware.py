@@ -57,6 +57,10 @@ class Hardware(Protocol):
 
     # ------------------------------------------------------------------------------ what may be left as it is
 
+    def at_step(self, reading: Any, step: Array) -> Any:
+        """The reading as a call at a step, or nested steps (k,), meets it; see `crossjax.nn.at_step`."""
+        return reading
+
     def convolve(self, key: Array, reading: Any, x: Array, window: Window) -> Array:
         """A convolution of ``x`` (batch, …, inputs) by a matrix (taps · inputs, outputs): every patch multiplied."""
         return self.multiply(key, reading, window.patches(x))

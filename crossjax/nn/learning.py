@@ -7,7 +7,7 @@ hold the weights that the network begins with, `read` lets them conduct. What tr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -100,6 +100,14 @@ class Learning(Hardware):
         w = (whole or self.scheme.weights)(chip.state)
         return LearningReading(w, chip.scale)
 
+    def at_step(self, reading: LearningReading, step: Array) -> LearningReading:
+        """See `Hardware.at_step`: with the tape of that call, where there are several."""
+        if reading.tape is None or jnp.ndim(reading.tape.calls) == 0:
+            return reading
+        if step.shape != (1,):
+            raise ValueError(f"what learns on devices is called at steps, not at {step.shape[0]} steps within steps")
+        return replace(reading, tape=jax.tree.map(lambda a: a[step[0]], reading.tape))
+
     def multiply(self, key: Array, reading: LearningReading, x: Array) -> Array:
         """See `Hardware.multiply`; differentiable in x, by the transposed array, and in the tape."""
         if reading.tape is None:
@@ -137,11 +145,20 @@ def pulses(model: nnx.Module) -> dict[str, dict[str, Array]]:
     return found
 
 
+class _Call(NamedTuple):
+    """What one call multiplies: shapes, type, and whether it is one at a step."""
+
+    x: tuple[int, ...]
+    y: tuple[int, ...]
+    dtype: jnp.dtype
+    stepped: bool
+
+
 class _Recorder(Hardware):
     """Stands in for hardware while one call is traced, and notes the shapes of what it multiplies."""
 
-    def __init__(self, cols: dict[str, int], name: str, seen: dict[str, list[tuple[Any, int]]]) -> None:
-        self.cols, self.name, self.seen = cols, name, seen
+    def __init__(self, cols: int, seen: list[_Call]) -> None:
+        self.cols, self.seen, self.stepped = cols, seen, False
 
     def ideal_reading(self, key: Array, weights: Array, injections: Sequence[Injection]) -> Any:
         return weights
@@ -152,9 +169,15 @@ class _Recorder(Hardware):
     def read(self, key: Array, chip: Any, t: Array | float, compensate: bool) -> Any:
         return chip
 
+    def at_step(self, reading: Any, step: Array) -> Any:
+        self.stepped = True
+        return reading
+
     def multiply(self, key: Array, reading: Any, x: Array) -> Array:
-        self.seen[self.name].append((jax.ShapeDtypeStruct(x.shape, x.dtype), self.cols[self.name]))
-        return jnp.zeros((*x.shape[:-1], self.cols[self.name]), x.dtype)
+        y = jnp.zeros((*x.shape[:-1], self.cols), x.dtype)
+        self.seen.append(_Call(x.shape, y.shape, x.dtype, self.stepped))
+        self.stepped = False
+        return y
 
 
 jax.tree_util.register_pytree_node(_Recorder, lambda r: ((), r), lambda r, _: r)
@@ -164,31 +187,36 @@ def tapes(model: nnx.Module, x: Any) -> dict[str, Tape]:
     """Blank tapes (zeros) of every learning layer for a batch like ``x``.
 
     Raises:
-        ValueError: for a layer that one call of the network does not call exactly once: what its devices would be told
-            is the sum of what several calls ask for, and pulses cannot be sent by a sum of vectors.
+        ValueError: for a layer that one call of the network does not call, or calls several times other than by
+            `at_step` with the steps 0, 1, 2 …: what its devices would be told is the sum of what several calls ask for,
+            and pulses cannot be sent by a sum of vectors.
     """
     graph, state = nnx.split(model)
-    seen: dict[str, list[tuple[Any, int]]] = {name: [] for name, _ in learners(model)}
+    seen: dict[str, list[_Call]] = {name: [] for name, _ in learners(model)}
 
     def call(state: Any, x: Any) -> Any:
         net = nnx.merge(graph, state, copy=True)
-        cols = {name: op.reading.get_value().w.shape[-1] for name, op in learners(net)}
         for name, op in learners(net):
-            op.tile = type(op.tile)(_Recorder(cols, name, seen))
+            op.tile = type(op.tile)(_Recorder(op.reading.get_value().w.shape[-1], seen[name]))
         return net(x)  # type: ignore[operator]
 
     jax.eval_shape(call, state, x)
     found = {}
     for name, op in learners(model):
-        if len(seen[name]) != 1 or (op.calls or 1) != 1:
-            times = op.calls or len(seen[name])
+        calls, kinds = op.calls or len(seen[name]), set(seen[name])
+        if op.calls is None and any(call.stepped for call in kinds):
             raise ValueError(
-                f"layer {name!r} is called {times} times in one call of the network, and what learns on devices must "
-                "be called once: keep it digital by a rule"
+                f"how often layer {name!r} is called is not known: convert the network with to_analog(…, example=x)"
+            )
+        if len(kinds) != 1 or (calls > 1 and not seen[name][0].stepped):
+            raise ValueError(
+                f"layer {name!r} is called {calls} times in one call of the network, and what learns on devices must "
+                "be called once, or by crossjax.nn.at_step with the steps 0, 1, 2 … and vectors of one shape. Else "
+                "keep it digital by a rule"
             )
         if op.chip.get_value().scale.shape[0] != 1:
             raise ValueError(f"layer {name!r} has several groups, which do not learn on devices: keep it digital")
-        shape, cols = seen[name][0]
-        zeros = jnp.zeros(shape.shape, shape.dtype), jnp.zeros((*shape.shape[:-1], cols), shape.dtype)
-        found[name] = Tape(*zeros)
+        one, many = seen[name][0], () if calls == 1 else (calls,)
+        x, d = (jnp.zeros(many + shape, one.dtype) for shape in (one.x, one.y))
+        found[name] = Tape(x, d, jnp.zeros(many))
     return found

@@ -154,6 +154,13 @@ class Op(nnx.Module):
 
     def readings(self, matrices: Array) -> Any:
         """What is multiplied with, stacked over groups, for kernel matrices (groups, rows, cols)."""
+        found, on = self._conducting(matrices), self.on
+        if self.step is None:
+            return found
+        step = self.step.get_value()
+        return jax.vmap(lambda reading: on.at_step(reading, step))(found)
+
+    def _conducting(self, matrices: Array) -> Any:
         if self.held is not None:
             return self.held.get_value()
         if self.reading is not None:

@@ -144,7 +144,8 @@ class InSitu:
         rate = self.rate(n) if callable(self.rate) else self.rate
         for name, op in learners(net):
             on, chip = op.tile.get_value(), _only(op.chip.get_value())
-            _conduct(op, on.learned(named(named(key, "update"), name), chip, found[name], rate, n))
+            _conduct(op, on.learned(named(named(key, "update"), name), chip, found[name].by_example(), rate, n))
+            value = jnp.where(found[name].whole, value, jnp.nan)  # a call was left out, or written over another
         changes, optimiser = self._digital.update(slope, optimiser, digital)
         nnx.update(net, optax.apply_updates(digital, changes))
         return optimiser, value, right
@@ -223,9 +224,10 @@ def fit_in_situ(
         **options: of `fit`: checkpoints, every, progress, label, order, guard.
 
     Raises:
-        ValueError: as `to_analog` and `fit`; for a layer that is called more than once in a call, and epochs,
-            minibatch or rate out of range.
-        FloatingPointError: when the loss is NaN or infinite.
+        ValueError: as `to_analog` and `fit`; for a layer that is called more than once in a call, other than by
+            `crossjax.nn.at_step` (`crossjax.nn.language.LSTM` does so), and epochs, minibatch or rate out of range.
+        FloatingPointError: when the loss is NaN or infinite, as it is after a step of a layer that was left out or
+            taken twice.
     """
     if epochs < 1 or minibatch < 1:
         raise ValueError(f"epochs and minibatch must be at least 1, got {epochs} and {minibatch}")
