@@ -214,9 +214,9 @@ class _Study:
             data = load(named(self.key, name), self.size.dimensions)
             found: dict[str, Any] = {"classes": classes_of(data)}
             for what, search in [("float", hdc.Cosine()), *((f"{b}bit", memory(b)) for b in BITS)]:
-                for kind, epochs in (("plain", 0), ("retrained", self.size.epochs)):
-                    found[f"{what} {kind}"] = self.chips(data, search, epochs, 1)[0]
-            found["aware"] = self.chips(data, memory(3, AWARE), self.size.epochs, self.size.chips)
+                plain, retrained = self.chips(data, search, 1)
+                found |= {f"{what} plain": plain[0], f"{what} retrained": retrained[0]}
+            found["aware"] = self.chips(data, memory(3, AWARE), self.size.chips)[1]
             found["descent"] = self.by_gradient(data)
             return found
 
@@ -238,26 +238,28 @@ class _Study:
 
             def compute(d: int = d) -> dict[str, Any]:
                 data = load(named(self.key, name), d)
-                blind, aware = [], []
+                (h, y), classes, aware, blind = data[0], classes_of(data), [], []
+                known = hdc.retrain(  # knows no spread, so that it is one for all chips
+                    self.key, h, y, memory(3), classes=classes, epochs=self.size.epochs, rate=self.rate
+                )
                 for s in self.size.spreads:
-                    search = memory(3, s)
                     chips = self.size.chips if s else 1  # without spread all are alike
-                    blind.append(self.chips(data, search, self.size.epochs, chips, memory(3)))
-                    aware.append(self.chips(data, search, self.size.epochs, chips))
+                    aware.append(self.chips(data, memory(3, s), chips)[1])
+                    blind.append((100.0 * _written(self.keys(chips), known.vectors, data[1], memory(3, s))).tolist())
                 return {"blind": blind, "aware": aware}
 
             found[d] = self.stage(f"{name}: spread of V_th, {d} dimensions", compute)
         return found
 
-    def chips(
-        self, data: Any, search: hdc.Searched, epochs: int, chips: int, blind: hdc.Searched | None = None
-    ) -> list[float]:
-        """Test accuracy of every chip: retrained on it, or by the search ``blind`` and then written onto it."""
-        (h, y), (h_test, y_test) = data
-        train, test = (h, jnp.asarray(y)), (h_test, jnp.asarray(y_test))
-        keys = split(named(self.key, "chips"), chips)
-        found = _accuracies(keys, train, test, (search, blind), jnp.asarray(self.rate), classes_of(data), epochs)
-        return (100.0 * found).tolist()
+    def keys(self, chips: int) -> Array:
+        """Of so many chips."""
+        return split(named(self.key, "chips"), chips)
+
+    def chips(self, data: Any, search: hdc.Searched, chips: int) -> list[list[float]]:
+        """Test accuracies of chips, as they are summed and after retraining on them."""
+        (train, test), rate = data, jnp.asarray(self.rate)
+        found = _accuracies(self.keys(chips), train, test, search, rate, classes_of(data), self.size.epochs)
+        return (100.0 * found.T).tolist()
 
 
 def classes_of(data: Any) -> int:
@@ -266,17 +268,27 @@ def classes_of(data: Any) -> int:
 
 
 @partial(jax.jit, static_argnums=(5, 6))  # one program for all spreads
-def _accuracies(
-    keys: Array, train: Any, test: Any, searches: tuple[Any, Any], rate: Any, classes: int, epochs: int
-) -> Array:
-    """Accuracies on the test of chips, one after the other."""
-    (search, blind), (h, y) = searches, train
+def _accuracies(keys: Array, train: Any, test: Any, search: Any, rate: Any, classes: int, epochs: int) -> Array:
+    """Accuracies on the test of chips, one after the other: (chips, 2), before and after retraining."""
+
+    h, y = train
 
     def one(key: Array) -> Array:
-        trained = hdc.retrain(named(key, "retrain"), h, y, blind or search, classes=classes, epochs=epochs, rate=rate)
-        held = trained.held
-        if blind is not None:
-            held, _ = search.store(named(key, "write"), trained.vectors, None)
+        def after(epochs: int) -> Array:
+            trained = hdc.retrain(named(key, "retrain"), h, y, search, classes=classes, epochs=epochs, rate=rate)
+            return jnp.mean(trained.classify(named(key, "test"), test[0]) == test[1])
+
+        return jnp.stack([after(0), after(epochs)])
+
+    return lax.map(one, keys)
+
+
+@jax.jit
+def _written(keys: Array, vectors: Array, test: Any, search: Any) -> Array:
+    """Accuracies on the test of chips that class vectors are written onto."""
+
+    def one(key: Array) -> Array:
+        held, _ = search.store(named(key, "write"), vectors, None)
         return jnp.mean(search.classify(named(key, "test"), held, test[0]) == test[1])
 
     return lax.map(one, keys)
