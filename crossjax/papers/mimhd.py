@@ -270,7 +270,6 @@ def classes_of(data: Any) -> int:
 @partial(jax.jit, static_argnums=(5, 6))  # one program for all spreads
 def _accuracies(keys: Array, train: Any, test: Any, search: Any, rate: Any, classes: int, epochs: int) -> Array:
     """Accuracies on the test of chips, one after the other: (chips, 2), before and after retraining."""
-
     h, y = train
 
     def one(key: Array) -> Array:
