@@ -45,6 +45,18 @@ def test_the_backward_product_goes_through_its_own_converters():
         insitu.Sides(cx.Tile(wires=cx.Wires()))
 
 
+def test_products_of_pulsed_arrays_lose_what_bit_lines_drop():
+    w, x = 0.3 * jax.random.normal(KEY, (256, 4)), jax.random.normal(jax.random.key(1), (5, 256))
+    drop = cx.wires.StaticDrop(1.0, 25.0)
+    tile = cx.Tile(rows=256, cols=4, wires=drop, dac=None)
+    tape = insitu.Tape(jnp.zeros((5, 256)), jnp.zeros((5, 4)))
+    y, back = jax.vjp(lambda x: insitu.product(KEY, insitu.Sides(tile), w, jnp.asarray(2.0), tape, x), x)
+    np.testing.assert_allclose(y, 2 * drop.sums(jnp.matmul, x, w), rtol=1e-4, atol=1e-5)
+    assert 0.01 < jnp.linalg.norm(y - 2 * x @ w) / jnp.linalg.norm(y) < 0.3
+    d = jnp.ones((5, 4))
+    np.testing.assert_allclose(back(d)[0], 2 * drop.sums(jnp.matmul, d, w.T), rtol=1e-4, atol=1e-5)
+
+
 # ------------------------------------------------------------------------------------------------- networks
 
 

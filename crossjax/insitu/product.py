@@ -17,6 +17,7 @@ from jax import Array
 from crossjax._pytree import replace, spec
 from crossjax._random import named
 from crossjax.circuits.converters import ADC, DAC
+from crossjax.circuits.wires import StaticDrop
 from crossjax.tiles.cells import Pairs
 from crossjax.tiles.mvm import multiply
 from crossjax.tiles.tile import Reading, Tile
@@ -50,7 +51,8 @@ class Sides:
     """The circuits around an array that learns.
 
     Attributes:
-        forward: converters, noise and size of the tile for products with the rows as inputs.
+        forward: converters, noise and size of the tile for products with the rows as inputs. Its wires may be a
+            `StaticDrop`: the map of a network would have to be found anew after every update.
         backward: for products with the columns as inputs. None: the forward ones, every vector scaled to the DAC's
             range by its largest element, because errors have no range of their own.
     """
@@ -61,8 +63,11 @@ class Sides:
     def _check(self) -> None:
         for name in ("forward", "backward"):
             tile = getattr(self, name)
-            if tile is not None and tile.wires is not None:
-                raise ValueError(f"Sides.{name} has wires, which pulsed arrays leave out: set wires=None")
+            if tile is not None and not isinstance(tile.wires, StaticDrop | None):
+                raise ValueError(
+                    f"Sides.{name} has wires whose map changes with every update of pulsed arrays: a StaticDrop, or "
+                    "None, is what they can have"
+                )
 
     @property
     def back(self) -> Tile:

@@ -121,8 +121,8 @@ def learning(config: Any, *, unsupported: str = "refuse") -> Imported:
 
     def side(io: Mapping[str, Any], rows: int, cols: int, *, back: bool = False) -> Tile:
         parts = {} if io["is_perfect"] else _periphery(io, 1.0, 1.0, notes)
-        if parts.get("wires") is not None:
-            notes.lacks("forward.ir_drop of arrays that learn: pulsed arrays have no wires")
+        if isinstance(parts.get("wires"), Wires):
+            notes.lacks("forward.ir_drop_rs of arrays that learn: pulsed arrays have no network of wires")
             parts["wires"] = None
         if back and parts.get("adc") is not None:  # aihwkit has no bound management backwards
             parts["adc"] = replace(parts["adc"], on_saturation="clip")
