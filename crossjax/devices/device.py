@@ -158,9 +158,8 @@ class Device:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Of which classes the parts are that age, in words."""
-        parts = ("drift", self.drift), ("1/f noise", self.flicker)
-        return tuple("none" if part is None else type(part).__name__ for _, part in parts)
+        """Of which classes its drift and its 1/f noise are, in words."""
+        return tuple("none" if part is None else type(part).__name__ for part in (self.drift, self.flicker))
 
     @property
     def ages(self) -> bool:
