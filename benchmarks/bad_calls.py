@@ -62,14 +62,26 @@ SPECS: list[Any] = [
     devices.ClippedLine(1.0, 1.0), devices.Saturating(1.0, 1.0), devices.Squared(LAW), devices.Relative(LAW, 25.0),
     devices.Branches(0.5, LAW, LAW), devices.ProgrammingError(LAW, 25.0), devices.PowerLawDrift(LAW, LAW, 20.0),
     devices.LogRelaxation(0.1, (0.1, 0.1), 25.0), devices.FlickerNoise(LAW, 20.0, 1e-6), devices.ReadNoise(LAW, 25.0),
-    devices.Rewrite(), devices.MeltQuench(), devices.SetPulses(),
+    devices.Rewrite(), devices.MeltQuench(), devices.SetPulses(), devices.Mixed((cx.Device(), cx.Device())),
 ]  # fmt: skip
 
 
 def made_of_nothing() -> list[Any]:
     """Every spec of the other rooms that needs no argument, with its defaults."""
-    found = {type(good) for good in SPECS}
-    for room in (cx.pulsed, cx.insitu, cx.cam, cx.hdc, cx.photonic, cx.tiles, cx.devices, cx.programming, cx.training):
+    found = {type(good) for good in SPECS} | {cx.circuits.ColumnSpread}  # which is what a chip holds
+    rooms = (
+        cx.circuits,
+        cx.tiles,
+        cx.devices,
+        cx.pulsed,
+        cx.insitu,
+        cx.cam,
+        cx.hdc,
+        cx.photonic,
+        cx.programming,
+        cx.training,
+    )
+    for room in rooms:
         for name in room.__all__:
             kind = getattr(room, name)
             if isinstance(kind, type) and is_spec(kind) and kind not in found:

@@ -207,7 +207,8 @@ def describe(hint: Any, use: str = "argument") -> str:
     if origin is tuple and float in parts:
         return "one or more numbers" if parts[-1] is ... else f"{len(parts)} numbers"
     if origin in (tuple, collections.abc.Sequence):
-        return "a sequence"
+        kinds = dict.fromkeys(p.__name__ for p in parts if hasattr(p, "__dataclass_fields__"))
+        return "a sequence" + (f" of {' or '.join(kinds)}" if kinds else "")
     if origin is collections.abc.Callable:
         if use != "leaf":
             return "a function"
