@@ -307,18 +307,7 @@ def write(
 ) -> Path:
     """Tables, CSV, plots, result.json."""
     _tables(run, size, digital, sweeps, majority)
-    vgg = products(BinaryVGG(rngs=nnx.Rngs(0)), jnp.zeros((1, 32, 32, 3)))
-    run.table(
-        f"One inference, counted; ours at {READ:g} pJ a product, {SENSE:g} pJ a comparison (not the paper's numbers)",
-        ["network", "weights", "products", "sums", "energy, mJ", "pJ a product"],
-        [
-            [f"ours ({size.network})", f"{cost['weights']:,.0f}", f"{cost['products']:,.0f}", f"{cost['sums']:,.0f}",
-             f"{1e3 * (cost['read energy'] + cost['sense energy']):.4g}",
-             f"{1e12 * (cost['read energy'] + cost['sense energy']) / cost['products']:.3g}"],
-            ["the paper's, if it is BinaryNet", *(f"{vgg[k]:,.0f}" for k in ("weights", "products", "sums")),
-             f"{1e3 * PAPER['energy']:.1f} (2.7 ms)", f"{1e12 * PAPER['energy'] / vgg['products']:.1f}"],
-        ],
-    )  # fmt: skip
+    vgg = _costs(run, size, cost)
     point = recovered(sweeps["read errors"])
     if point is not None:
         report.say(
@@ -362,6 +351,23 @@ def write(
         costs=dict(cost),
         recovered_at=point,
     )
+
+
+def _costs(run: report.Run, size: Preset, cost: Mapping[str, float]) -> Mapping[str, float]:
+    """The table of one inference; what the paper's network counts, if it is BinaryNet."""
+    vgg = products(BinaryVGG(rngs=nnx.Rngs(0)), jnp.zeros((1, 32, 32, 3)))
+    run.table(
+        f"One inference, counted; ours at {READ:g} pJ a product, {SENSE:g} pJ a comparison (not the paper's numbers)",
+        ["network", "weights", "products", "sums", "energy, mJ", "pJ a product"],
+        [
+            [f"ours ({size.network})", f"{cost['weights']:,.0f}", f"{cost['products']:,.0f}", f"{cost['sums']:,.0f}",
+             f"{1e3 * (cost['read energy'] + cost['sense energy']):.4g}",
+             f"{1e12 * (cost['read energy'] + cost['sense energy']) / cost['products']:.3g}"],
+            ["the paper's, if it is BinaryNet", *(f"{vgg[k]:,.0f}" for k in ("weights", "products", "sums")),
+             f"{1e3 * PAPER['energy']:.1f} (2.7 ms)", f"{1e12 * PAPER['energy'] / vgg['products']:.1f}"],
+        ],
+    )  # fmt: skip
+    return vgg
 
 
 def _tables(
