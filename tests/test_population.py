@@ -7,20 +7,24 @@ import sys
 
 import pytest
 
-HEAD = """
-import jax, jax.numpy as jnp, numpy as np, crossjax as cx
+SETTING = """
+import jax.numpy as jnp, numpy as np, crossjax as cx
 from flax import nnx
-from jax.sharding import NamedSharding, PartitionSpec as P
-assert len(jax.devices()) == 8
-mesh = jax.make_mesh((8,), ("chips",), axis_types=(jax.sharding.AxisType.Auto,))
+from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 key, tile = jax.random.key(0), cx.Tile(16, 16, cx.devices.noisy(sigma=0.5), noise=0.01)
 weights = jax.random.normal(jax.random.key(1), (12, 6)) / 3
 calls = []
 def count(value):
     jax.debug.callback(lambda v: calls.append(v), value)
     return value
+"""
+HEAD = f"""
+import jax
+{SETTING}
+assert len(jax.devices()) == 8
+mesh = jax.make_mesh((8,), ("chips",), axis_types=(jax.sharding.AxisType.Auto,))
 def apart(a, axis="chips"):
-    return a.sharding.spec[0] == axis and {s.data.shape[0] for s in a.addressable_shards} == {a.shape[0] // 8}
+    return a.sharding.spec[0] == axis and {{s.data.shape[0] for s in a.addressable_shards}} == {{a.shape[0] // 8}}
 """
 
 
@@ -75,21 +79,12 @@ np.testing.assert_allclose(found, kept, rtol=1e-5)
 """)
 
 
-SHARED = """
+SHARED = f"""
 import sys, jax
 jax.distributed.initialize(sys.argv[1], num_processes=2, process_id=int(sys.argv[2]))
-import jax.numpy as jnp, numpy as np, crossjax as cx
-from flax import nnx
+{SETTING}
 from jax.experimental.multihost_utils import process_allgather
-from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 assert len(jax.devices()) == 2 and len(jax.local_devices()) == 1
-key, tile = jax.random.key(0), cx.Tile(16, 16, cx.devices.noisy(sigma=0.5), noise=0.01)
-weights = jax.random.normal(jax.random.key(1), (12, 6)) / 3
-calls = []
-def count(value):
-    jax.debug.callback(lambda v: calls.append(v), value)
-    return value
-
 keys, where = jax.random.split(key, 6), NamedSharding(Mesh(np.asarray(jax.devices()), ("chips",)), P("chips"))
 error = lambda k: count(cx.mvm_error(k, tile, cx.program(k, tile, weights)[0], weights))
 found = cx.stream(error, jax.make_array_from_callback(keys.shape, where, lambda i: keys[i]))
